@@ -1,0 +1,60 @@
+"""Errors of running: messages, stores, placement, models and tools."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from graphs.errors import GreenroomError
+
+__all__ = [
+    "DestinationDied",
+    "Fenced",
+    "ModelError",
+    "ModelUnavailable",
+    "Overloaded",
+    "SeqConflict",
+    "StoreUnavailable",
+    "ToolError",
+]
+
+_Retryable = ClassVar[bool]
+
+
+class Overloaded(GreenroomError):
+    """A bounded queue is full; try again after `retry_after_s`. Fields: `destination`, `retry_after_s`."""
+
+    retryable: _Retryable = True
+
+
+class DestinationDied(GreenroomError):
+    """The process a message was for has died; it may or may not have handled it. Fields: `destination`."""
+
+    retryable: _Retryable = True
+
+
+class StoreUnavailable(GreenroomError):
+    """Redis or Valkey cannot be reached. Fields: `url` (without password)."""
+
+    retryable: _Retryable = True
+
+
+class Fenced(GreenroomError):
+    """Another activation owns the thread now; this writer must drop it. Fields: `thread_id`, `epoch`, `current`."""
+
+
+class SeqConflict(GreenroomError):
+    """An append is not the next one of its thread. Fields: `thread_id`, `seq`, `head`."""
+
+
+class ToolError(GreenroomError):
+    """A tool refused its arguments or failed. Fields: `tool`."""
+
+
+class ModelError(GreenroomError):
+    """A model answered with an error, or with something that is no answer. Fields: `model`, `status`."""
+
+
+class ModelUnavailable(ModelError):
+    """A model server cannot be reached or is overloaded. Fields: `model`, `url`."""
+
+    retryable: _Retryable = True

@@ -1,0 +1,152 @@
+"""The world as actors see it: narrow protocols. Each has a real adapter and a twin in memory that pass one suite."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from graphs.journal import Cursor, JournalEntry, Snapshot
+from graphs.sessions import Session
+from graphs.threads import Thread, ThreadState
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of a thread as the last append left it."""
+
+    thread: Thread
+    seq: int
+    epoch: int
+    cursor: Cursor
+    host: str
+    """Id of the host that took the epoch; empty if none has."""
+
+
+class Journal(Protocol):
+    """Threads, their entries and snapshots. Every write is atomic and checked on the server."""
+
+    async def create(self, thread: Thread, base: Snapshot | None = None) -> None:
+        """Record a new thread (and list it in its session) with `base` as snapshot at seq 0. Existing: no change."""
+
+    async def activate(self, thread_id: str, host: str) -> Head:
+        """Take the next epoch for `host`. Raises `NotFoundError`."""
+
+    async def append(
+        self,
+        thread_id: str,
+        epoch: int,
+        entries: Sequence[JournalEntry],
+        *,
+        op_id: str,
+        snapshot: Snapshot | None = None,
+    ) -> None:
+        """Append `entries` (consecutive seqs) and update the record; durable when it returns.
+
+        The same (epoch, first seq, op_id) again is answered as done.
+
+        Raises:
+            Fenced: A newer epoch exists; the writer must drop the thread.
+            SeqConflict: The first seq is not the next one.
+            NotFoundError: No such thread.
+        """
+
+    async def head(self, thread_id: str) -> Head | None:
+        """The record of a thread."""
+
+    async def read(self, thread_id: str, *, after: int = 0, limit: int | None = None) -> list[JournalEntry]:
+        """Entries with seq > `after`, in order. Raises `CorruptRecord`."""
+
+    async def snapshot(self, thread_id: str, *, at: int | None = None) -> Snapshot | None:
+        """The newest snapshot with seq <= `at` (None: the newest)."""
+
+    async def threads(self, session_id: str) -> list[Head]:
+        """Records of all threads of a session, oldest first."""
+
+    def follow(self, thread_id: str, *, after: int = 0) -> AsyncIterator[JournalEntry | LiveEvent]:
+        """Entries with seq > `after` and live events, as they come, without end. Entries arrive once and in order."""
+
+
+class LiveEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=True):
+    """Base of what a running step tells its watchers. It is not journalled and may be missed."""
+
+    seq: int
+    """Seq the step will have."""
+    node: str
+    at: float
+    """Unix seconds."""
+
+
+class NodeRunning(LiveEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A node has started."""
+
+    attempt: int = 1
+    by: str = ""
+    """Id of the executor."""
+
+
+class TokenChunk(LiveEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Text a language model has produced."""
+
+    text: str = ""
+
+
+class LiveFeed(Protocol):
+    """Where running steps publish. Best effort, bounded per thread, gone after some minutes."""
+
+    async def publish(self, thread_id: str, events: Sequence[NodeRunning | TokenChunk]) -> None:
+        """Publish `events` in order."""
+
+
+class SessionRepository(Protocol):
+    """Session records and the index over them."""
+
+    async def save(self, session: Session) -> None:
+        """Create or replace."""
+
+    async def create(self, session: Session) -> Session:
+        """Store unless the id exists; the stored one is returned."""
+
+    async def find_by_id(self, session_id: str) -> Session | None:
+        """The session, if there is one."""
+
+    async def list(self, *, user_id: str | None = None, limit: int = 100) -> list[Session]:
+        """Newest first."""
+
+
+class WorkflowRepository(Protocol):
+    """Stored workflow specs (JSON)."""
+
+    async def save(self, ref: str, spec: bytes, *, at: float) -> None:
+        """Store the spec of `id@version`, and make it the latest of its id. `at` is Unix seconds."""
+
+    async def get(self, ref: str) -> tuple[str, bytes] | None:
+        """(`id@version`, spec) for `id@version`, or for the latest version if `ref` is an id alone."""
+
+    async def list(self) -> Mapping[str, tuple[float, float]]:
+        """`id@version` -> (created_at, updated_at)."""
+
+
+class Store(Protocol):
+    """All of it over one connection."""
+
+    journal: Journal
+    live: LiveFeed
+    sessions: SessionRepository
+    workflows: WorkflowRepository
+
+    async def ping(self) -> Mapping[str, Any]:
+        """Facts about the server (`version`, ...). Raises `StoreUnavailable`."""
+
+    async def close(self) -> None:
+        """Give back connections."""
+
+
+class Clock(Protocol):
+    """Time as an argument."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""

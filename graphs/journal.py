@@ -1,0 +1,162 @@
+"""The record of a thread: entries that are only appended, and the cursor each of them leaves behind.
+
+A thread is rebuilt from its last snapshot, the deltas of the entries after it, and the cursor of the last entry.
+Nothing that was decided once (a route, a join) is decided again.
+"""
+
+from __future__ import annotations
+
+import zlib
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+from graphs.errors import ErrorInfo, GreenroomError
+from graphs.threads import ThreadState
+
+END = "__end__"
+START = "__start__"
+
+
+class EntryKind(StrEnum):
+    """What an entry records."""
+
+    TURN_STARTED = "turn_started"
+    STEP_FINISHED = "step_finished"
+    STEP_FAILED = "step_failed"
+    JOINED = "joined"
+    TURN_FINISHED = "turn_finished"
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Tokens used by language models."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    calls: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt and completion together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            calls=self.calls + other.calls,
+        )
+
+
+class Fork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An open fork or map: its parallel threads are running, the thread waits for them at `join`."""
+
+    node: str
+    seq: int
+    """Seq of the entry that opened it; part of the ids of its branches."""
+    join: str
+    """Node at which the thread goes on; `END` if none."""
+    targets: tuple[str, ...] = ()
+    """Fork: the node each branch starts at. Empty for a map."""
+    items: int = 0
+    """Map: number of items."""
+
+    @property
+    def size(self) -> int:
+        """Number of branches."""
+        return len(self.targets) or self.items
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a thread is: all that the planner needs besides the graph and the state."""
+
+    turn: int = 0
+    """Number of the turn, from 1."""
+    status: ThreadState = ThreadState.PENDING
+    node: str | None = None
+    """The node to run now; None while a fork is open and when the turn is over."""
+    stop_at: str = END
+    """The node before which this thread ends: the join of the fork that started it, or `END`."""
+    steps: int = 0
+    """Steps of this turn, those of the parent before the fork included."""
+    fork: Fork | None = None
+    error: ErrorInfo | None = None
+    """Why the turn failed."""
+
+
+class JournalEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One record of a thread's journal."""
+
+    seq: int
+    """1, 2, 3, ... without gaps."""
+    kind: EntryKind
+    cursor: Cursor
+    """Where the thread is after this entry."""
+    at: float
+    """Unix seconds when it happened; for a step, when it ended."""
+    started_at: float | None = None
+    """Unix seconds when the step began."""
+    node: str | None = None
+    attempt: int = 1
+    """Runs this step took, the failed ones included."""
+    deltas: tuple[bytes, ...] = ()
+    """Encoded writes, to be applied in this order through the reducers."""
+    usage: Usage = Usage()
+    error: ErrorInfo | None = None
+    by: str = ""
+    """Id of the executor or host that wrote it."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Full state of a thread at a seq."""
+
+    seq: int
+    cursor: Cursor
+    state: bytes
+    """The encoded state."""
+    created_at: float
+    """Unix seconds."""
+
+
+class CorruptRecord(GreenroomError):
+    """A stored record cannot be read: its checksum or form is wrong. Fields: `key`, `thread_id`, `seq`."""
+
+
+_Record = TypeVar("_Record", JournalEntry, Snapshot)
+_encoder = msgspec.msgpack.Encoder()
+_entry_decoder = msgspec.msgpack.Decoder(JournalEntry)
+_snapshot_decoder = msgspec.msgpack.Decoder(Snapshot)
+
+
+def seal(record: JournalEntry | Snapshot) -> bytes:
+    """Bytes to store: msgpack behind a CRC-32 of it."""
+    body = _encoder.encode(record)
+    return zlib.crc32(body).to_bytes(4, "big") + body
+
+
+def open_entry(blob: bytes, *, key: str, thread_id: str, seq: int) -> JournalEntry:
+    """The entry in `blob`; raises `CorruptRecord` naming where it stands."""
+    entry = _open(_entry_decoder, blob, key, thread_id, seq)
+    if entry.seq != seq:
+        raise CorruptRecord(
+            f"{key}: entry {entry.seq} stands where {seq} should", key=key, thread_id=thread_id, seq=seq
+        )
+    return entry
+
+
+def open_snapshot(blob: bytes, *, key: str, thread_id: str, seq: int) -> Snapshot:
+    """The snapshot in `blob`; raises `CorruptRecord` naming where it stands."""
+    return _open(_snapshot_decoder, blob, key, thread_id, seq)
+
+
+def _open(
+    decoder: msgspec.msgpack.Decoder[_Record], blob: bytes, key: str, thread_id: str, seq: int
+) -> _Record:
+    body = blob[4:]
+    if len(blob) < 5 or zlib.crc32(body) != int.from_bytes(blob[:4], "big"):
+        raise CorruptRecord(f"{key}: the checksum of seq {seq} is wrong", key=key, thread_id=thread_id, seq=seq)
+    try:
+        return decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise CorruptRecord(f"{key}: seq {seq}: {error}", key=key, thread_id=thread_id, seq=seq) from error

@@ -1,0 +1,115 @@
+"""What a thread is: its identity, its states and which changes of state are legal."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from graphs.errors import IllegalTransition
+
+MAIN = "0"
+"""Path of a session's main thread."""
+
+
+class ThreadType(StrEnum):
+    """How a thread came to be."""
+
+    MAIN = "main"
+    BRANCH = "branch"
+    PARALLEL = "parallel"
+    SEQUENTIAL = "sequential"
+
+
+class ThreadState(StrEnum):
+    """Where a thread is in its life."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the turn is over."""
+        return self in (ThreadState.COMPLETED, ThreadState.FAILED, ThreadState.CANCELLED)
+
+
+class ThreadPriority(StrEnum):
+    """Which thread is admitted first when hosts are full."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+#: state -> states it may change to. A finished thread runs again when its session starts the next turn.
+TRANSITIONS: dict[ThreadState, frozenset[ThreadState]] = {
+    ThreadState.PENDING: frozenset({ThreadState.RUNNING, ThreadState.CANCELLED, ThreadState.FAILED}),
+    ThreadState.RUNNING: frozenset(
+        {ThreadState.PAUSED, ThreadState.COMPLETED, ThreadState.FAILED, ThreadState.CANCELLED}
+    ),
+    ThreadState.PAUSED: frozenset({ThreadState.RUNNING, ThreadState.CANCELLED, ThreadState.FAILED}),
+    ThreadState.COMPLETED: frozenset({ThreadState.RUNNING}),
+    ThreadState.FAILED: frozenset({ThreadState.RUNNING}),
+    ThreadState.CANCELLED: frozenset({ThreadState.RUNNING}),
+}
+
+
+def check_transition(source: ThreadState, target: ThreadState) -> None:
+    """Raise `IllegalTransition` unless a thread may go from `source` to `target`."""
+    if target not in TRANSITIONS[source]:
+        allowed = ", ".join(sorted(TRANSITIONS[source]))
+        raise IllegalTransition(
+            f"a {source} thread cannot become {target}; it may become {allowed}", source=source, target=target
+        )
+
+
+class ThreadMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What people and schedulers want to know about a thread."""
+
+    name: str = ""
+    description: str = ""
+    parent_thread_id: str | None = None
+    priority: ThreadPriority = ThreadPriority.NORMAL
+
+
+class Thread(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One sequential execution of a graph, or of a part of it."""
+
+    id: str
+    """`{session_id}:{path}`; the path of the main thread is `0`, of a branch `{parent path}.{seq of its fork}.{index}`."""
+    session_id: str
+    thread_type: ThreadType
+    workflow: str
+    """`id@version` of the graph it runs; `id@version#map` for an item of a map over a node."""
+    base: tuple[str, int] | None = None
+    """(thread id, seq) whose state it begins with; None: the schema's defaults."""
+    state: ThreadState = ThreadState.PENDING
+    metadata: ThreadMetadata = ThreadMetadata()
+    created_at: float = 0.0
+    """Unix seconds."""
+    updated_at: float = 0.0
+
+
+def main_thread_id(session_id: str) -> str:
+    """Id of the main thread of a session."""
+    return f"{session_id}:{MAIN}"
+
+
+def child_thread_id(parent_id: str, fork_seq: int, index: int) -> str:
+    """Id of branch `index` of the fork journalled at `fork_seq`: the same each time, so starting it twice starts one."""
+    return f"{parent_id}.{fork_seq}.{index}"
+
+
+def session_of(thread_id: str) -> str:
+    """Session id inside a thread id."""
+    return thread_id.rpartition(":")[0]
+
+
+def path_of(thread_id: str) -> str:
+    """Path inside a thread id."""
+    return thread_id.rpartition(":")[2]

@@ -1,0 +1,61 @@
+"""The edges of a graph: where a thread goes after a node."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class EdgeType(StrEnum):
+    """Kinds of edges."""
+
+    SIMPLE = "simple"
+    CONDITIONAL = "conditional"
+    FLEXIBLE_CONDITIONAL = "flexible_conditional"
+
+
+class Condition(BaseModel):
+    """When a conditional edge is taken: exactly one of the two is set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cel: str | None = None
+    """A CEL expression over `state`."""
+    function: str | None = None
+    """`module:name` of a Python predicate that gets the state."""
+
+
+class Route(BaseModel):
+    """What a flexible conditional edge asks, and where each answer leads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    function: str
+    """Name of a registered route function, or `module:name` of a Python one."""
+    parameters: dict[str, Any] = {}
+    path_map: dict[str, str]
+    """Answer -> target node or `END`."""
+
+
+class Edge(BaseModel):
+    """One edge. A flexible conditional one has no single target: its `route.path_map` holds them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    source: str
+    target: str | None = None
+    edge_type: EdgeType = EdgeType.SIMPLE
+    condition: Condition | None = None
+    default: bool = False
+    """Taken when no conditional edge of the same source is."""
+    route: Route | None = None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every node this edge may lead to."""
+        if self.route is not None:
+            return tuple(dict.fromkeys(self.route.path_map.values()))
+        return () if self.target is None else (self.target,)

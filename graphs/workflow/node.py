@@ -1,0 +1,128 @@
+"""The nodes of a graph: what each kind is configured with. All of it is data that YAML and JSON can hold."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from graphs.policies import JoinPolicy, OnBranchError, RetryPolicy
+
+
+class NodeType(StrEnum):
+    """Kinds of nodes. The first three are run by executors, the others by the planner alone."""
+
+    FUNCTION = "function"
+    LLM = "llm"
+    TOOL = "tool"
+    FORK = "fork"
+    MAP = "map"
+
+    @property
+    def executable(self) -> bool:
+        """Whether an executor runs it."""
+        return self in (NodeType.FUNCTION, NodeType.LLM, NodeType.TOOL)
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FunctionConfig(_Config):
+    """A Python function that gets the state and returns the channels it writes."""
+
+    node_type: Literal["function"] = "function"
+    function: str
+    """`module:qualified.name`."""
+    argument: str | None = None
+    """Channel passed as the only argument in place of the state. None: the function gets the state."""
+    into: str | None = None
+    """Channel the returned value is written to. None: the function returns a mapping of the channels it writes."""
+
+
+class LlmConfig(_Config):
+    """A call of a language model."""
+
+    node_type: Literal["llm"] = "llm"
+    prompt: str | None = None
+    """Template over the state, such as `Answer: {text}`; sent as one user message after `messages`."""
+    messages: str | None = None
+    """Channel that holds the conversation to send."""
+    system: str | None = None
+    """Template of the system message."""
+    model: str = "default"
+    """Name of a configured model."""
+    into: str
+    """Channel the answer is written to: its text, or a message where the channel holds messages."""
+    temperature: float | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    stop: tuple[str, ...] = ()
+
+
+class ToolCallConfig(_Config):
+    """A call of a tool."""
+
+    node_type: Literal["tool"] = "tool"
+    tool: str
+    """Name of a registered tool."""
+    arguments: dict[str, Any] = {}
+    """Argument name -> value; strings are templates over the state. A lone `{channel}` keeps the channel's type."""
+    into: str | None = None
+    """Channel the output is written to; None drops it."""
+
+
+class ForkConfig(_Config):
+    """A node that does nothing itself; its policy says when the branches behind it are joined."""
+
+    node_type: Literal["fork"] = "fork"
+    policy: JoinPolicy = JoinPolicy()
+
+
+class MapConfig(_Config):
+    """Runs a node or a workflow for each item of a channel, as parallel threads."""
+
+    node_type: Literal["map"] = "map"
+    over: str
+    """Channel whose items are mapped."""
+    node: str | None = None
+    """Node run for each item. A function is called with the item alone and returns the result; templates of an LLM or
+    tool node see the state and `{item}`, and its answer is the result."""
+    workflow: str | None = None
+    """Workflow (`id` or `id@version`) run for each item, each in a thread with a state of its own."""
+    item: str | None = None
+    """Channel that receives the item. None: the item is a mapping of the workflow's channels."""
+    result: str | None = None
+    """Channel whose final value is the item's result. None: the workflow's whole final state as a mapping."""
+    into: str
+    """List channel that receives the results, in item order."""
+    max_concurrency: int = Field(default=16, ge=1, le=10_000)
+    on_branch_error: OnBranchError = OnBranchError.FAIL
+
+
+NodeConfig = Annotated[
+    FunctionConfig | LlmConfig | ToolCallConfig | ForkConfig | MapConfig, Field(discriminator="node_type")
+]
+
+
+class Node(BaseModel):
+    """One node of a graph."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    config: NodeConfig
+    position: tuple[float, float] | None = None
+    """Where a drawing puts it."""
+    reads: tuple[str, ...] | None = None
+    """Channels it gets; None means all."""
+    writes: tuple[str, ...] | None = None
+    """Channels it may write; None means any."""
+    retry: RetryPolicy = RetryPolicy()
+    timeout_s: float | None = Field(default=None, gt=0)
+    """Seconds one attempt may take."""
+
+    @property
+    def node_type(self) -> NodeType:
+        """Its kind."""
+        return NodeType(self.config.node_type)

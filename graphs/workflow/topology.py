@@ -1,0 +1,87 @@
+"""The shape of a graph: what can follow what, and where forks join."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from graphs.journal import END, START
+from graphs.workflow.edge import Edge
+
+
+def successors(node_ids: Iterable[str], edges: Iterable[Edge]) -> dict[str, tuple[str, ...]]:
+    """Node id (and `START`) -> every node it may lead to, in edge order; unknown targets are left out."""
+    known = dict.fromkeys([START, *node_ids, END])
+    found: dict[str, dict[str, None]] = {node_id: {} for node_id in known if node_id != END}
+    for edge in edges:
+        if edge.source in found:
+            found[edge.source].update((target, None) for target in edge.targets if target in known)
+    return {source: tuple(targets) for source, targets in found.items()}
+
+
+def reachable(graph: Mapping[str, tuple[str, ...]], start: str, *, stop: str = END) -> set[str]:
+    """Nodes on paths from `start` (included) that do not pass through `stop`; `END` is never in it."""
+    seen: set[str] = set()
+    todo = [start]
+    while todo:
+        node = todo.pop()
+        if node not in seen and node not in (stop, END):
+            seen.add(node)
+            todo.extend(graph.get(node, ()))
+    return seen
+
+
+def post_dominators(graph: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Node -> its immediate post-dominator: the nearest node that every path from it to `END` passes; else `END`.
+
+    The iterative algorithm of Cooper, Harvey and Kennedy, "A Simple, Fast Dominance Algorithm" (2001), on the
+    reversed graph. Nodes from which `END` cannot be reached have `END`.
+    """
+    predecessors: dict[str, list[str]] = {END: []}
+    for source, targets in graph.items():
+        predecessors.setdefault(source, [])
+        for target in targets:
+            predecessors.setdefault(target, []).append(source)
+    order = _postorder(predecessors)
+    rank = {node: position for position, node in enumerate(order)}
+    parent: dict[str, str] = {END: END}
+
+    def meet(a: str, b: str) -> str:
+        while a != b:
+            while rank[a] < rank[b]:
+                a = parent[a]
+            while rank[b] < rank[a]:
+                b = parent[b]
+        return a
+
+    changed = True
+    while changed:
+        changed = False
+        for node in reversed(order):
+            if node == END:
+                continue
+            joined: str | None = None
+            for target in graph[node]:
+                if target in parent:
+                    joined = target if joined is None else meet(joined, target)
+            if joined is not None and parent.get(node) != joined:
+                parent[node] = joined
+                changed = True
+    return {node: parent.get(node, END) for node in graph}
+
+
+def _postorder(predecessors: Mapping[str, list[str]]) -> list[str]:
+    """Nodes that can reach `END`, each after all that are visited from it walking backwards; `END` is last."""
+    order: list[str] = []
+    seen = {END}
+    stack: list[tuple[str, int]] = [(END, 0)]
+    while stack:
+        node, position = stack.pop()
+        if position < len(predecessors[node]):
+            stack.append((node, position + 1))
+            following = predecessors[node][position]
+            if following not in seen:
+                seen.add(following)
+                stack.append((following, 0))
+        else:
+            order.append(node)
+    return order
