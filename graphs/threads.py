@@ -81,7 +81,7 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One sequential execution of a graph, or of a part of it."""
 
     id: str
-    """`{session_id}:{path}`; the path of the main thread is `0`, of a branch `{parent path}.{seq of its fork}.{index}`."""
+    """`{session_id}:{path}`; the main thread's path is `0`, a branch's is `{parent path}.{seq of its fork}.{index}`."""
     session_id: str
     thread_type: ThreadType
     workflow: str
@@ -101,7 +101,7 @@ def main_thread_id(session_id: str) -> str:
 
 
 def child_thread_id(parent_id: str, fork_seq: int, index: int) -> str:
-    """Id of branch `index` of the fork journalled at `fork_seq`: the same each time, so starting it twice starts one."""
+    """Id of branch `index` of the fork opened at `fork_seq`: the same each time, so starting it twice starts one."""
     return f"{parent_id}.{fork_seq}.{index}"
 
 

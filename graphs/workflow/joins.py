@@ -1,4 +1,4 @@
-"""When branches start, when they are joined, and what becomes of the rest: the state machine of one open fork or map."""
+"""When branches start, when they are joined and what becomes of the rest: the state machine of one fork or map."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Join:
     node: str
     size: int
     """Number of branches."""
-    policy: JoinPolicy = JoinPolicy()
+    policy: JoinPolicy = field(default_factory=JoinPolicy)
     max_running: int = 1_000_000
     closed: bool = False
     running: set[int] = field(default_factory=set)

@@ -44,29 +44,28 @@ def post_dominators(graph: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     order = _postorder(predecessors)
     rank = {node: position for position, node in enumerate(order)}
     parent: dict[str, str] = {END: END}
-
-    def meet(a: str, b: str) -> str:
-        while a != b:
-            while rank[a] < rank[b]:
-                a = parent[a]
-            while rank[b] < rank[a]:
-                b = parent[b]
-        return a
-
     changed = True
     while changed:
         changed = False
-        for node in reversed(order):
-            if node == END:
-                continue
-            joined: str | None = None
-            for target in graph[node]:
-                if target in parent:
-                    joined = target if joined is None else meet(joined, target)
-            if joined is not None and parent.get(node) != joined:
+        for node in reversed(order[:-1]):
+            joined = _nearest_common([target for target in graph[node] if target in parent], parent, rank)
+            if parent.get(node) != joined:
                 parent[node] = joined
                 changed = True
     return {node: parent.get(node, END) for node in graph}
+
+
+def _nearest_common(nodes: list[str], parent: Mapping[str, str], rank: Mapping[str, int]) -> str:
+    """The nearest node that all of `nodes` (at least one) have in common on their way along `parent`."""
+    common = nodes[0]
+    for node in nodes[1:]:
+        other = node
+        while common != other:
+            if rank[common] < rank[other]:
+                common = parent[common]
+            else:
+                other = parent[other]
+    return common
 
 
 def _postorder(predecessors: Mapping[str, list[str]]) -> list[str]:

@@ -1,0 +1,270 @@
+"""The messages actors send each other: frozen data, encoded as msgpack, told apart by their tag."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from graphs.errors import ErrorInfo
+from graphs.journal import Cursor, Usage
+from graphs.sessions import Session
+from graphs.threads import Thread, ThreadPriority, ThreadState
+from graphs.tools import ToolExecutionResult
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=True):
+    """Base of all messages."""
+
+
+# --- driver -> host -------------------------------------------------------------------------------------------------
+
+
+class StartTurn(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Run the next turn of a session. Answered by `TurnAccepted`, or by `TurnDone` if `wait`."""
+
+    session: Session
+    """The session; created if its id is new."""
+    content: bytes
+    """The input, as an encoded delta."""
+    interaction_id: str
+    """The same id twice starts one turn."""
+    priority: ThreadPriority = ThreadPriority.NORMAL
+    wait: bool = False
+
+
+class TurnAccepted(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """The turn is recorded: it runs now or when those before it are done."""
+
+    thread_id: str
+    turn: int
+
+
+class TurnDone(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """A turn is over."""
+
+    thread_id: str
+    turn: int
+    status: ThreadState
+    seq: int
+    state: bytes
+    """The encoded state."""
+    usage: Usage = Usage()
+    error: ErrorInfo | None = None
+
+
+class ResumeThread(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Go on with a thread if its turn is not over. Answered by `Done` at once."""
+
+    thread_id: str
+
+
+class CancelThread(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Cancel the running turn of a thread and of the threads below it. Answered by `Done` when that is recorded."""
+
+    thread_id: str
+    reason: str
+
+
+# --- host -> host ---------------------------------------------------------------------------------------------------
+
+
+class RunBranch(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Run a parallel thread to its end. Answered by `BranchDone`; asking again joins the run under way."""
+
+    thread: Thread
+    at: str | None
+    """Node it begins at; None: where the edges of `START` lead."""
+    stop_at: str
+    steps: int
+    """Steps the parent's turn has used."""
+    content: bytes | None = None
+    """Encoded delta that starts it: the item of a map."""
+    state: bytes | None = None
+    """The encoded state of `thread.base`, to save reading it."""
+
+
+class BranchDone(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """A parallel thread is over."""
+
+    status: ThreadState
+    deltas: tuple[bytes, ...] = ()
+    """All it wrote, combined; its input not included."""
+    state: bytes = b""
+    """Its final state, encoded; only for the item of a map."""
+    usage: Usage = Usage()
+    error: ErrorInfo | None = None
+
+
+# --- host -> executor -----------------------------------------------------------------------------------------------
+
+
+class RunSegment(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Run nodes of the executor's kind from the cursor on, journalling each. Answered by `SegmentDone`."""
+
+    thread: Thread
+    epoch: int
+    seq: int
+    """Last seq that is journalled."""
+    cursor: Cursor
+    state: bytes
+    usage: Usage = Usage()
+    """Tokens of this turn so far."""
+
+
+class SegmentDone(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """The executor has come to a node it does not run, a fork, or the end of the turn."""
+
+    seq: int
+    cursor: Cursor
+    deltas: tuple[bytes, ...] = ()
+    """All that was written, combined."""
+    usage: Usage = Usage()
+    """Tokens of this segment."""
+
+
+class RunTool(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Run one tool, outside any thread. Answered by `ToolDone`."""
+
+    tool: str
+    arguments: bytes
+    """JSON object."""
+
+
+class ToolDone(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """A tool has run."""
+
+    result: ToolExecutionResult
+
+
+# --- anyone -> supervisor -------------------------------------------------------------------------------------------
+
+
+class Deploy(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Make workflows ready to run. Answered by `Done`."""
+
+    refs: tuple[str, ...]
+    """`id@version` of stored workflows."""
+    kinds: tuple[str, ...]
+    """Kinds of executors they need."""
+    functions: bytes = b""
+    """Packed Python callables they refer to."""
+
+
+class FetchFunctions(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Ask for the callables of a workflow. Answered by `Functions`."""
+
+    ref: str
+
+
+class Functions(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Packed callables; empty if the workflow came without."""
+
+    packed: bytes = b""
+
+
+class Place(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Ask where threads live or shall live; the same thread gets the same host while it lives. Answered by `Placed`."""
+
+    threads: tuple[str, ...]
+    """Thread ids; a session goes by its main thread."""
+    priority: ThreadPriority = ThreadPriority.NORMAL
+    user_id: str = ""
+    suspect: str = ""
+    """Address of a host that did not answer: it is checked first."""
+
+
+class Placed(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Addresses of hosts, one for each thread asked for."""
+
+    hosts: tuple[str, ...]
+
+
+class Released(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """These threads are over or were unloaded: their places are free. Not answered."""
+
+    threads: tuple[str, ...]
+
+
+class FetchPool(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Ask for the executors of a kind. Answered by `Pool`."""
+
+    kind: str
+    suspect: str = ""
+    """Address of an executor that did not answer: it is checked first."""
+
+
+class Pool(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Addresses of the executors of a kind."""
+
+    executors: tuple[str, ...]
+
+
+class DescribeCluster(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Ask what runs. Answered by `Cluster`."""
+
+
+class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One actor process."""
+
+    address: str
+    kind: str
+    """`supervisor`, `host`, `function`, `llm` or `tool`."""
+    pid: int = 0
+    node_id: str = ""
+    threads: int = 0
+    """Threads placed on it (hosts only)."""
+    threads_total: int = 0
+    """Threads ever placed on it."""
+
+
+class Cluster(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """The actor processes of this Greenroom."""
+
+    processes: tuple[ProcessInfo, ...]
+    waiting: int = 0
+    """Threads waiting for a place."""
+
+
+class Done(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """The request has been carried out."""
+
+
+Request = (
+    StartTurn
+    | ResumeThread
+    | CancelThread
+    | RunBranch
+    | RunSegment
+    | RunTool
+    | Deploy
+    | FetchFunctions
+    | Place
+    | Released
+    | FetchPool
+    | DescribeCluster
+)
+Reply = TurnAccepted | TurnDone | BranchDone | SegmentDone | ToolDone | Functions | Placed | Pool | Cluster | Done
+
+_Reply = TypeVar("_Reply", bound=Message)
+_encoder = msgspec.msgpack.Encoder()
+_request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+
+
+def encode(message: Message) -> bytes:
+    """`message` as bytes."""
+    return _encoder.encode(message)
+
+
+def decode_request(body: bytes) -> Request:
+    """The request in `body`. Raises `msgspec.ValidationError` for anything else."""
+    return _request_decoder.decode(body)
+
+
+def decode_reply(body: bytes, expected: type[_Reply]) -> _Reply:
+    """The reply in `body`, which must be an `expected`."""
+    reply = _reply_decoder.decode(body)
+    if not isinstance(reply, expected):
+        raise TypeError(f"expected {expected.__name__}, got {type(reply).__name__}")
+    return reply

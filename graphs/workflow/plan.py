@@ -1,0 +1,130 @@
+"""A graph made ready to run: everything the planner looks up, compiled once per version and process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from graphs.errors import NotFoundError
+from graphs.journal import END, START
+from graphs.policies import JoinPolicy
+from graphs.state.schema import StateSchema
+from graphs.workflow.conditions import compile_condition
+from graphs.workflow.edge import Edge
+from graphs.workflow.graph import GraphModel
+from graphs.workflow.node import ForkConfig, FunctionConfig, LlmConfig, MapConfig, Node, NodeType, ToolCallConfig
+from graphs.workflow.routing import SHIPPED_ROUTES, RouteContext, RouteRegistry
+from graphs.workflow.topology import post_dominators, successors
+
+ITEM = "item"
+RESULT = "result"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEdge:
+    """An edge with its condition and route compiled."""
+
+    edge: Edge
+    holds: Callable[[Mapping[str, Any]], bool] | None = None
+    """Whether a conditional edge is taken, given the plain state."""
+    route: Callable[[Mapping[str, Any], RouteContext], tuple[str, ...]] | None = None
+    """Targets that a flexible conditional edge leads to, given the plain state."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A runnable graph.
+
+    Attributes:
+        graph: The graph as data.
+        schema: Its state schema.
+        functions: Python callables it refers to, by `module:qualname`.
+    """
+
+    graph: GraphModel
+    schema: StateSchema
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    routes: RouteRegistry = SHIPPED_ROUTES
+
+    @cached_property
+    def nodes(self) -> dict[str, Node]:
+        """Node id -> node."""
+        return {node.id: node for node in self.graph.nodes}
+
+    @cached_property
+    def follows(self) -> dict[str, tuple[str, ...]]:
+        """Node id (and `START`) -> nodes it may lead to."""
+        return successors(self.nodes, self.graph.edges)
+
+    @cached_property
+    def joins(self) -> dict[str, str]:
+        """Node id (and `START`) -> the node at which its branches join."""
+        return post_dominators(self.follows)
+
+    @cached_property
+    def edges(self) -> dict[str, tuple[PlannedEdge, ...]]:
+        """Node id (and `START`) -> its outgoing edges, in order."""
+        planned: dict[str, list[PlannedEdge]] = {}
+        for edge in self.graph.edges:
+            holds = compile_condition(edge.condition, self.functions) if edge.condition else None
+            route = self.routes.bind(edge.route, self.functions) if edge.route else None
+            planned.setdefault(edge.source, []).append(PlannedEdge(edge, holds, route))
+        return {source: tuple(edges) for source, edges in planned.items()}
+
+    def kind(self, node_id: str) -> NodeType:
+        """Kind of a node."""
+        return self.nodes[node_id].node_type
+
+    def join_policy(self, node_id: str) -> tuple[JoinPolicy, int]:
+        """Policy of the branches that start at `node_id`, and how many may run at once."""
+        config = self.nodes[node_id].config if node_id != START else None
+        if isinstance(config, ForkConfig):
+            return config.policy, 1_000_000
+        if isinstance(config, MapConfig):
+            return JoinPolicy(on_branch_error=config.on_branch_error), config.max_concurrency
+        return JoinPolicy(), 1_000_000
+
+    def of_item(self, map_id: str) -> Plan:
+        """The plan of one item of a map over a node: that node alone, with channels `item` and `result` besides."""
+        config = self.nodes[map_id].config
+        if not isinstance(config, MapConfig) or config.node is None:
+            raise NotFoundError(f"{self.graph.ref} has no map over a node called {map_id!r}", kind="map", key=map_id)
+        body = self.nodes[config.node]
+        channels = {
+            **self.graph.state["channels"],
+            ITEM: {"type": _item_type(self.graph.state, config.over), "default": None},
+            RESULT: {"type": _item_type(self.graph.state, config.into), "default": None},
+        }
+        state = {**self.graph.state, "channels": channels}
+        graph = self.graph.model_copy(
+            update={
+                "id": f"{self.graph.id}#{map_id}",
+                "nodes": (_with_result(body),),
+                "edges": (Edge(id="in", source=START, target=body.id), Edge(id="out", source=body.id, target=END)),
+                "state": state,
+                "workflows": (),
+            }
+        )
+        return Plan(graph, StateSchema.from_spec(state, self.functions), self.functions, self.routes)
+
+
+def _item_type(state: Mapping[str, Any], channel: str) -> Any:
+    """Spec type of the items of a list channel, made nullable because it is unset at first."""
+    spec = state["channels"][channel]["type"]
+    while isinstance(spec, dict) and "nullable" in spec:
+        spec = spec["nullable"]
+    item = spec["list"] if isinstance(spec, dict) and "list" in spec else "json"
+    return item if isinstance(item, dict) and "nullable" in item else {"nullable": item}
+
+
+def _with_result(body: Node) -> Node:
+    """`body` as the node of an item: it gets the item and writes the result."""
+    config = body.config
+    if isinstance(config, FunctionConfig):
+        config = config.model_copy(update={"argument": ITEM, "into": RESULT})
+    elif isinstance(config, LlmConfig | ToolCallConfig):
+        config = config.model_copy(update={"into": RESULT})
+    reads = None if body.reads is None else (*body.reads, ITEM)
+    return body.model_copy(update={"config": config, "reads": reads, "writes": (RESULT,)})
