@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import msgspec
 
 from graphs.journal import Cursor, JournalEntry, Snapshot
-from graphs.sessions import Session
-from graphs.threads import Thread, ThreadState
+from graphs.sessions import Session, UserInteraction
+from graphs.threads import Thread
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,11 +26,12 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 class Journal(Protocol):
     """Threads, their entries and snapshots. Every write is atomic and checked on the server."""
 
-    async def create(self, thread: Thread, base: Snapshot | None = None) -> None:
-        """Record a new thread (and list it in its session) with `base` as snapshot at seq 0. Existing: no change."""
+    async def activate(self, thread_id: str, host: str, *, create: Thread | None = None) -> Head:
+        """Take the next epoch for `host`; a thread that is not there is recorded first if `create` is given.
 
-    async def activate(self, thread_id: str, host: str) -> Head:
-        """Take the next epoch for `host`. Raises `NotFoundError`."""
+        Raises:
+            NotFoundError: No such thread, and none to create.
+        """
 
     async def append(
         self,
@@ -104,8 +105,14 @@ class SessionRepository(Protocol):
     async def save(self, session: Session) -> None:
         """Create or replace."""
 
-    async def create(self, session: Session) -> Session:
-        """Store unless the id exists; the stored one is returned."""
+    async def accept(self, session: Session, interaction: UserInteraction) -> int:
+        """Record an interaction, and its session if the id is new; the number of the turn it starts is returned.
+
+        Numbers are 1, 2, 3, ... in each session; the same interaction id again gets the same number.
+        """
+
+    async def interaction(self, session_id: str, turn: int) -> UserInteraction | None:
+        """The interaction that starts `turn`."""
 
     async def find_by_id(self, session_id: str) -> Session | None:
         """The session, if there is one."""

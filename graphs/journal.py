@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from graphs.errors import ErrorInfo, GreenroomError
-from graphs.threads import ThreadState
+from graphs.threads import Thread, ThreadState, ThreadType
 
 END = "__end__"
 START = "__start__"
@@ -117,6 +117,19 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The encoded state."""
     created_at: float
     """Unix seconds."""
+
+
+SNAPSHOT_EVERY_STEPS = 64
+
+
+def snapshot_due(thread: Thread, entry: JournalEntry) -> bool:
+    """Whether a snapshot goes with `entry`: at the end of each turn, and often enough to keep replays short.
+
+    Parallel threads have one turn of bounded length, and their parent needs all they wrote: they go without.
+    """
+    if thread.thread_type is ThreadType.PARALLEL:
+        return False
+    return entry.kind is EntryKind.TURN_FINISHED or entry.seq % SNAPSHOT_EVERY_STEPS == 0
 
 
 class CorruptRecord(GreenroomError):

@@ -94,6 +94,11 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Unix seconds."""
     updated_at: float = 0.0
 
+    @property
+    def is_item(self) -> bool:
+        """Whether it runs one item of a map: then its final state counts, not what it wrote."""
+        return self.thread_type is ThreadType.PARALLEL and (self.base is None or "#" in self.workflow)
+
 
 def main_thread_id(session_id: str) -> str:
     """Id of the main thread of a session."""

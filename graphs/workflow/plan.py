@@ -47,6 +47,13 @@ class Plan:
     schema: StateSchema
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     routes: RouteRegistry = SHIPPED_ROUTES
+    item_of: str = ""
+    """The map whose single item this plan runs."""
+
+    @property
+    def ref(self) -> str:
+        """`id@version`, or `id@version#map` for the plan of an item."""
+        return f"{self.graph.ref}#{self.item_of}" if self.item_of else self.graph.ref
 
     @cached_property
     def nodes(self) -> dict[str, Node]:
@@ -100,14 +107,14 @@ class Plan:
         state = {**self.graph.state, "channels": channels}
         graph = self.graph.model_copy(
             update={
-                "id": f"{self.graph.id}#{map_id}",
                 "nodes": (_with_result(body),),
                 "edges": (Edge(id="in", source=START, target=body.id), Edge(id="out", source=body.id, target=END)),
                 "state": state,
                 "workflows": (),
             }
         )
-        return Plan(graph, StateSchema.from_spec(state, self.functions), self.functions, self.routes)
+        schema = StateSchema.from_spec(state, self.functions)
+        return Plan(graph, schema, self.functions, self.routes, item_of=map_id)
 
 
 def _item_type(state: Mapping[str, Any], channel: str) -> Any:

@@ -1,0 +1,187 @@
+"""The host actor: a process that carries many activations of sessions and threads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from actors.network import SUPERVISOR, Network
+from actors.ports import SessionRepository
+from actors.protocol import (
+    BranchDone,
+    CancelThread,
+    Done,
+    Message,
+    Released,
+    ResumeThread,
+    RunBranch,
+    StartTurn,
+    TurnAccepted,
+    TurnDone,
+    decode_request,
+    encode,
+)
+from actors.session import SessionActor
+from actors.thread import ThreadActor, ThreadServices
+from graphs.errors import BusinessRuleViolation, NotFoundError
+from graphs.sessions import Session
+from graphs.threads import Thread, ThreadState, ThreadType, main_thread_id, session_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Branch:
+    """A parallel thread that runs here."""
+
+    task: asyncio.Task[BranchDone] | None = None
+    actor: ThreadActor | None = None
+    cancelled: str | None = field(default=None)
+    """Why it is to be cancelled, if that was asked before it was loaded."""
+
+
+class Host:
+    """Answers requests about sessions and threads, loading them when they are needed.
+
+    Args:
+        services: What threads need.
+        sessions: Where sessions are recorded.
+        network: For telling the supervisor which places are free.
+    """
+
+    def __init__(self, services: ThreadServices, sessions: SessionRepository, network: Network) -> None:
+        self._services = services
+        self._repository = sessions
+        self._network = network
+        self._sessions: dict[str, SessionActor] = {}
+        self._branches: dict[str, _Branch] = {}
+        self._released: set[asyncio.Task[None]] = set()
+
+    async def handle(self, body: bytes) -> bytes | None:
+        """Answer one request."""
+        reply = await self._handle(decode_request(body))
+        return None if reply is None else encode(reply)
+
+    async def close(self) -> None:
+        """Unload everything; running turns stay unfinished in the journal."""
+        branches = [branch.task for branch in self._branches.values() if branch.task is not None]
+        for task in branches:
+            task.cancel()
+        await asyncio.gather(*branches, *(actor.close() for actor in self._sessions.values()), return_exceptions=True)
+        await asyncio.gather(*self._released, return_exceptions=True)
+
+    async def _handle(self, request: object) -> Message | None:
+        match request:
+            case StartTurn():
+                return await self._start_turn(request)
+            case RunBranch():
+                return await self._run_branch(request)
+            case CancelThread(thread_id=thread_id, reason=reason):
+                await self._cancel(thread_id, reason)
+                return Done()
+            case ResumeThread(thread_id=thread_id):
+                await self._resume(thread_id)
+                return Done()
+            case _:
+                raise BusinessRuleViolation(f"a host does not handle {type(request).__name__}")
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    async def _start_turn(self, request: StartTurn) -> TurnAccepted | TurnDone:
+        actor = self._session(request.session)
+        actor.users += 1
+        try:
+            return await actor.start_turn(request)
+        finally:
+            actor.users -= 1
+            self._unload(actor)
+
+    def _session(self, session: Session) -> SessionActor:
+        actor = self._sessions.get(session.id)
+        if actor is None:
+            actor = SessionActor(session, self._repository, self._services, self._unload)
+            self._sessions[session.id] = actor
+        return actor
+
+    def _unload(self, actor: SessionActor) -> None:
+        if actor.resting and self._sessions.pop(actor.session.id, None) is not None:
+            self._release(main_thread_id(actor.session.id))
+
+    async def _loaded_session(self, thread_id: str) -> SessionActor:
+        session_id = session_of(thread_id)
+        known = self._sessions.get(session_id)
+        if known is not None:
+            return known
+        session = await self._repository.find_by_id(session_id)
+        if session is None:
+            raise NotFoundError(f"no session {session_id!r}", kind="session", key=session_id)
+        return self._session(session)
+
+    # --- parallel threads -------------------------------------------------------------------------------------------
+
+    async def _run_branch(self, request: RunBranch) -> BranchDone:
+        thread_id = request.thread.id
+        branch = self._branches.get(thread_id)
+        if branch is None or branch.task is None:
+            branch = self._branches[thread_id] = _Branch()
+            branch.task = asyncio.create_task(self._branch(request, branch), name=f"branch {thread_id}")
+        # The parent may go away and ask again: the branch runs on.
+        return await asyncio.shield(branch.task)
+
+    async def _branch(self, request: RunBranch, branch: _Branch) -> BranchDone:
+        try:
+            actor = await ThreadActor.activate(request.thread, self._services, base=request.state)
+            branch.actor = actor
+            if actor.cursor.status is ThreadState.PENDING:
+                await actor.start_turn(
+                    1, request.content, at=request.at, stop_at=request.stop_at, steps=request.steps
+                )
+            if branch.cancelled is not None:
+                actor.cancel(branch.cancelled)
+            await actor.run()
+            return actor.branch_done()
+        finally:
+            del self._branches[request.thread.id]
+
+    # --- both -------------------------------------------------------------------------------------------------------
+
+    async def _resume(self, thread_id: str) -> None:
+        await (await self._loaded_session(thread_id)).resume()
+
+    async def _cancel(self, thread_id: str, reason: str) -> None:
+        branch = self._branches.get(thread_id)
+        if branch is not None and branch.task is not None:
+            branch.cancelled = reason
+            if branch.actor is not None:
+                branch.actor.cancel(reason)
+            await asyncio.wait([branch.task])
+            return
+        head = await self._services.journal.head(thread_id)
+        if head is None or head.cursor.status.finished:
+            return
+        if head.thread.thread_type is ThreadType.MAIN:
+            await self._cancel_main(thread_id, reason)
+        else:
+            await self._cancel_here(head.thread, reason)
+
+    async def _cancel_main(self, thread_id: str, reason: str) -> None:
+        actor = await self._loaded_session(thread_id)
+        actor.users += 1
+        try:
+            await actor.cancel(reason)
+        finally:
+            actor.users -= 1
+            self._unload(actor)
+
+    async def _cancel_here(self, thread: Thread, reason: str) -> None:
+        actor = await ThreadActor.activate(thread, self._services)
+        actor.cancel(reason)
+        await actor.run()
+
+    def _release(self, thread_id: str) -> None:
+        task = asyncio.create_task(self._network.tell(SUPERVISOR, Released(threads=(thread_id,))))
+        self._released.add(task)
+        task.add_done_callback(self._released.discard)
+
+

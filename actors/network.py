@@ -1,0 +1,65 @@
+"""How an actor reaches another: by address, over one coalescing channel to each process."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from actors.mailbox import Channel
+from actors.protocol import Message, decode_reply, encode
+
+_Reply = TypeVar("_Reply", bound=Message)
+
+SUPERVISOR = "supervisor"
+"""Address of the supervisor."""
+
+
+class Dialer(Protocol):
+    """Opens channels: over Ray, or within the process."""
+
+    async def dial(self, address: str) -> Channel:
+        """A new channel to the process at `address`. Raises `DestinationDied` if there is none."""
+
+
+class Network:
+    """The channels of one process, opened when first needed."""
+
+    def __init__(self, dialer: Dialer) -> None:
+        self._dialer = dialer
+        self._channels: dict[str, Channel] = {}
+
+    async def ask(self, address: str, message: Message, expected: type[_Reply]) -> _Reply:
+        """Send `message` and wait for the reply.
+
+        Raises:
+            DestinationDied: The process is gone; it may or may not have handled the message.
+            Overloaded: Too many messages are pending.
+            GreenroomError: What the handler raised.
+        """
+        channel = await self._channel(address)
+        return decode_reply(await channel.ask(encode(message)), expected)
+
+    async def tell(self, address: str, message: Message) -> None:
+        """Send `message` without waiting for anything."""
+        (await self._channel(address)).tell(encode(message))
+
+    async def forget(self, address: str) -> None:
+        """Close the channel to a process that is gone."""
+        channel = self._channels.pop(address, None)
+        if channel is not None:
+            await channel.close()
+
+    async def close(self) -> None:
+        """Close all channels; what is pending fails."""
+        for address in list(self._channels):
+            await self.forget(address)
+
+    async def _channel(self, address: str) -> Channel:
+        channel = self._channels.get(address)
+        if channel is None:
+            opened = await self._dialer.dial(address)
+            channel = self._channels.setdefault(address, opened)
+            if channel is not opened:
+                await opened.close()
+        return channel
+
+

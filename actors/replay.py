@@ -1,0 +1,124 @@
+"""Rebuilding a thread from what is stored: snapshot, then the deltas of the entries after it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from actors.ports import Journal
+from actors.protocol import TurnDone
+from graphs.errors import NotFoundError
+from graphs.journal import Cursor, EntryKind, JournalEntry, Usage
+from graphs.state.schema import StateSchema
+from graphs.threads import Thread
+
+SchemaOf = Callable[[str], Awaitable[StateSchema]]
+"""Workflow ref -> its state schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A thread as it was after `seq`."""
+
+    seq: int
+    cursor: Cursor
+    state: dict[str, Any]
+    usage: Usage
+    """Tokens of the turn so far, as far as entries since the last snapshot tell."""
+    turn_deltas: tuple[bytes, ...]
+    """Encoded writes of the turn so far, likewise; its input not included."""
+
+
+async def replay(
+    journal: Journal, thread: Thread, schema_of: SchemaOf, *, at: int | None = None, base: bytes | None = None
+) -> Replayed:
+    """Rebuild `thread` as it was after seq `at` (None: as it is).
+
+    Args:
+        journal: Where it is stored.
+        thread: Its record.
+        schema_of: Finds state schemas.
+        at: Last seq to apply.
+        base: The encoded state of `thread.base`, if the caller has it.
+
+    Raises:
+        NotFoundError: `at` is after the end, or something the thread is based on is gone.
+        CorruptRecord: A record cannot be read.
+    """
+    schema = await schema_of(thread.workflow)
+    snapshot = await journal.snapshot(thread.id, at=at)
+    if snapshot is not None:
+        seq, cursor, state = snapshot.seq, snapshot.cursor, schema.decode_state(snapshot.state)
+    else:
+        seq, cursor = 0, Cursor()
+        state = await base_state(journal, thread, schema, schema_of, base)
+    usage = Usage()
+    turn_deltas: tuple[bytes, ...] = ()
+    limit = None if at is None else at - seq
+    for entry in await journal.read(thread.id, after=seq, limit=limit) if limit != 0 else ():
+        seq, cursor = entry.seq, entry.cursor
+        state = apply(schema, state, entry.deltas)
+        if entry.kind is EntryKind.TURN_STARTED:
+            usage, turn_deltas = Usage(), ()
+        else:
+            usage, turn_deltas = usage + step_usage(entry), (*turn_deltas, *entry.deltas)
+    if at is not None and seq != at:
+        raise NotFoundError(f"thread {thread.id} has no seq {at}; its last is {seq}", kind="seq", key=at)
+    return Replayed(seq=seq, cursor=cursor, state=state, usage=usage, turn_deltas=turn_deltas)
+
+
+async def base_state(
+    journal: Journal, thread: Thread, schema: StateSchema, schema_of: SchemaOf, base: bytes | None
+) -> dict[str, Any]:
+    """The state `thread` begins with: that of its base, in its own schema."""
+    if thread.base is None:
+        return schema.initial()
+    parent_id, seq = thread.base
+    if base is not None:
+        # An item of a map is based on the graph around it: same reference up to the `#`.
+        state = (await schema_of(thread.workflow.partition("#")[0])).decode_state(base)
+    else:
+        head = await journal.head(parent_id)
+        if head is None:
+            raise NotFoundError(
+                f"thread {parent_id}, which {thread.id} is based on, is gone", kind="thread", key=parent_id
+            )
+        state = (await replay(journal, head.thread, schema_of, at=seq)).state
+    return {**schema.initial(), **state}
+
+
+async def turn_outcome(journal: Journal, thread: Thread, turn: int, schema_of: SchemaOf) -> TurnDone | None:
+    """How turn `turn` of `thread` ended; None if it has not."""
+    schema = await schema_of(thread.workflow)
+    for entry in await journal.read(thread.id):
+        if entry.kind is EntryKind.TURN_FINISHED and entry.cursor.turn == turn:
+            replayed = await replay(journal, thread, schema_of, at=entry.seq)
+            return outcome(thread, schema, dataclasses.replace(replayed, usage=entry.usage))
+    return None
+
+
+def outcome(thread: Thread, schema: StateSchema, replayed: Replayed) -> TurnDone:
+    """The outcome of a turn that ended where `replayed` stands."""
+    return TurnDone(
+        thread_id=thread.id,
+        turn=replayed.cursor.turn,
+        status=replayed.cursor.status,
+        seq=replayed.seq,
+        state=schema.encode_state(replayed.state),
+        usage=replayed.usage,
+        error=replayed.cursor.error,
+    )
+
+
+def apply(schema: StateSchema, state: dict[str, Any], deltas: tuple[bytes, ...]) -> dict[str, Any]:
+    """`state` after the encoded writes."""
+    for delta in deltas:
+        state = schema.apply(state, schema.decode_delta(delta))
+    return state
+
+
+def step_usage(entry: JournalEntry) -> Usage:
+    """Tokens an entry adds to its turn; the last entry of a turn repeats the sum."""
+    return Usage() if entry.kind is EntryKind.TURN_FINISHED else entry.usage

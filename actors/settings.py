@@ -1,0 +1,42 @@
+"""What an actor process is told when it is built: plain data, filled in by the runtime's configuration."""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.llm.settings import ModelSettings
+
+
+class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How hosts work."""
+
+    min_hosts: int = 2
+    max_hosts: int = 2
+    capacity: int = 1_000
+    """Turns of main threads that run at once on one host; more wait in the supervisor's queue."""
+
+
+class ExecutorSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the executors of one kind work."""
+
+    processes: int = 1
+    concurrency: int = 64
+    """Threads for synchronous user code in each process."""
+    segment_steps: int = 64
+    """Nodes run in a row before the thread's host gets its state back."""
+
+
+class ActorSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of every actor process of one Greenroom. Holds secrets: never log it."""
+
+    redis_url: str
+    """With password; `memory://` only within one process."""
+    hosts: HostSettings = HostSettings()
+    executors: dict[str, ExecutorSettings] = {}
+    """Executor kind -> settings."""
+    models: dict[str, ModelSettings] = {}
+    log_level: str = "WARNING"
+
+    def executor(self, kind: str) -> ExecutorSettings:
+        """Settings of the executors of `kind`."""
+        return self.executors.get(kind, ExecutorSettings())
