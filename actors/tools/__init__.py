@@ -1,0 +1,1 @@
+"""Tools: what runs them, and those that are shipped."""
