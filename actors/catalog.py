@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
-from actors.network import SUPERVISOR, Network
 from actors.ports import WorkflowRepository
-from actors.protocol import FetchFunctions, Functions
 from graphs.errors import NotFoundError
 from graphs.state.schema import StateSchema
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.plan import Plan
 
-Unpack = Callable[[bytes], Mapping[str, Any]]
-"""Packed callables -> callables by reference."""
+FunctionSource = Callable[[str], Awaitable[Mapping[str, Any]]]
+"""`id@version` -> the Python callables that came with the workflow, by reference."""
 
 
 class Catalog:
@@ -23,14 +21,12 @@ class Catalog:
 
     Args:
         workflows: Where specs are stored.
-        network: For asking the supervisor for Python callables.
-        unpack: Opens packed callables.
+        functions: Where Python callables come from that cannot be imported.
     """
 
-    def __init__(self, workflows: WorkflowRepository, network: Network, unpack: Unpack) -> None:
+    def __init__(self, workflows: WorkflowRepository, functions: FunctionSource) -> None:
         self._workflows = workflows
-        self._network = network
-        self._unpack = unpack
+        self._functions = functions
         self._plans: dict[str, Plan] = {}
         self._building: dict[str, asyncio.Lock] = {}
 
@@ -52,9 +48,9 @@ class Catalog:
         """State schema of a workflow."""
         return (await self.plan(ref)).schema
 
-    def forget(self, ref: str) -> None:
-        """Build `ref` anew when it is next asked for: it has been deployed again."""
-        for known in [known for known in self._plans if known.partition("#")[0] == ref]:
+    def forget(self, refs: Collection[str]) -> None:
+        """Build these workflows anew when they are next asked for."""
+        for known in [known for known in self._plans if known.partition("#")[0] in refs]:
             del self._plans[known]
 
     async def _build(self, ref: str) -> Plan:
@@ -65,6 +61,5 @@ class Catalog:
         if found is None:
             raise NotFoundError(f"no workflow {ref!r} is deployed; deploy it first", kind="workflow", key=ref)
         graph = GraphModel.model_validate_json(found[1])
-        reply = await self._network.ask(SUPERVISOR, FetchFunctions(ref=ref), Functions)
-        functions = self._unpack(reply.packed) if reply.packed else {}
+        functions = await self._functions(ref)
         return Plan(graph, StateSchema.from_spec(graph.state, functions), functions)

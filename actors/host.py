@@ -13,6 +13,7 @@ from actors.protocol import (
     CancelThread,
     Done,
     Message,
+    Redeployed,
     Released,
     ResumeThread,
     RunBranch,
@@ -82,6 +83,9 @@ class Host:
                 return Done()
             case ResumeThread(thread_id=thread_id):
                 await self._resume(thread_id)
+                return Done()
+            case Redeployed(refs=refs):
+                self._services.catalog.forget(refs)
                 return Done()
             case _:
                 raise BusinessRuleViolation(f"a host does not handle {type(request).__name__}")

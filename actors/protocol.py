@@ -151,6 +151,12 @@ class Deploy(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Packed Python callables they refer to."""
 
 
+class Redeployed(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Workflows have been deployed anew: what is cached of them is stale. Sent to all processes; answered by `Done`."""
+
+    refs: tuple[str, ...]
+
+
 class FetchFunctions(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Ask for the callables of a workflow. Answered by `Functions`."""
 
@@ -238,6 +244,7 @@ Request = (
     | RunSegment
     | RunTool
     | Deploy
+    | Redeployed
     | FetchFunctions
     | Place
     | Released

@@ -43,6 +43,7 @@ class SessionActor:
         self._priority = ThreadPriority.NORMAL
         self._waiting: dict[int, list[asyncio.Future[TurnDone]]] = {}
         self._worker: asyncio.Task[None] | None = None
+        self._woken = False
         self._loaded: asyncio.Future[ThreadActor] = asyncio.get_running_loop().create_future()
 
     @property
@@ -96,6 +97,7 @@ class SessionActor:
 
     def wake(self) -> None:
         """Go on with whatever is unfinished."""
+        self._woken = True
         if self._worker is None:
             self._loaded = asyncio.get_running_loop().create_future()
             self._worker = asyncio.create_task(self._work(), name=f"session {self.session.id}")
@@ -110,12 +112,14 @@ class SessionActor:
         try:
             thread = await ThreadActor.activate(self._main_thread(), self._services)
             self._loaded.set_result(thread)
-            await thread.run()
-            await self._answer(thread)
-            while (interaction := await self._next(thread)) is not None:
-                await thread.start_turn(thread.cursor.turn + 1, interaction.content)
+            while self._woken:
+                self._woken = False
                 await thread.run()
                 await self._answer(thread)
+                while (interaction := await self._next(thread)) is not None:
+                    await thread.start_turn(thread.cursor.turn + 1, interaction.content)
+                    await thread.run()
+                    await self._answer(thread)
         except asyncio.CancelledError:
             self._fail(DestinationDied("the host is closing; ask again", destination=self._services.host))
             raise

@@ -13,6 +13,7 @@ from graphs.policies import JoinPolicy
 from graphs.state.schema import StateSchema
 from graphs.workflow.conditions import compile_condition
 from graphs.workflow.edge import Edge
+from graphs.workflow.functions import resolve
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import ForkConfig, FunctionConfig, LlmConfig, MapConfig, Node, NodeType, ToolCallConfig
 from graphs.workflow.routing import SHIPPED_ROUTES, RouteContext, RouteRegistry
@@ -54,6 +55,17 @@ class Plan:
     def ref(self) -> str:
         """`id@version`, or `id@version#map` for the plan of an item."""
         return f"{self.graph.ref}#{self.item_of}" if self.item_of else self.graph.ref
+
+    def function(self, ref: str) -> Callable[..., Any]:
+        """The Python callable called `module:qualname`. Raises `NotFoundError`."""
+        function = self._functions.get(ref)
+        if function is None:
+            function = self._functions[ref] = resolve(ref, self.functions)
+        return function
+
+    @cached_property
+    def _functions(self) -> dict[str, Callable[..., Any]]:
+        return dict(self.functions)
 
     @cached_property
     def nodes(self) -> dict[str, Node]:

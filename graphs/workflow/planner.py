@@ -194,9 +194,7 @@ def _guarded(
     return _replace(cursor, node=target)
 
 
-def _targets(
-    plan: Plan, cursor: Cursor, source: str, state: Mapping[str, Any], usage: Usage
-) -> tuple[str, ...]:
+def _targets(plan: Plan, cursor: Cursor, source: str, state: Mapping[str, Any], usage: Usage) -> tuple[str, ...]:
     """Distinct targets of the edges taken after `source`, in edge order; never empty."""
     edges = plan.edges.get(source, ())
     needs_state = any(edge.holds is not None or edge.route is not None for edge in edges)

@@ -1,0 +1,1 @@
+"""Executors: the actors that run nodes, one kind each."""

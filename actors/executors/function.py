@@ -1,0 +1,79 @@
+"""Function nodes: user code, asynchronous in the loop and synchronous in threads of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from actors.executors.base import NodeContext, NodeOutput
+from actors.executors.live import LiveReporter
+from actors.protocol import RunTool, ToolDone
+from graphs.errors import BusinessRuleViolation
+from graphs.workflow.node import FunctionConfig, Node
+from graphs.workflow.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """How a function wants to be called."""
+
+    is_async: bool
+    takes_dict: bool
+    """Its first parameter is annotated as dict."""
+    takes_context: bool
+    """It has a parameter called `ctx`."""
+
+
+@lru_cache(maxsize=4096)
+def _inspect(function: Callable[..., Any]) -> _Call:
+    parameters = list(inspect.signature(function).parameters.values())
+    annotation = parameters[0].annotation if parameters else None
+    return _Call(
+        is_async=inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__),
+        takes_dict=annotation is dict or str(annotation).partition("[")[0] in ("dict", "Mapping"),
+        takes_context=any(parameter.name == "ctx" for parameter in parameters),
+    )
+
+
+class FunctionRunner:
+    """Runs function nodes.
+
+    Args:
+        concurrency: Threads for synchronous functions.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="node")
+
+    async def run(
+        self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext, live: LiveReporter
+    ) -> NodeOutput:
+        """Call the node's function on the state, or on one channel of it."""
+        config = node.config
+        assert isinstance(config, FunctionConfig)
+        function = plan.function(config.function)
+        call = _inspect(function)
+        if config.argument is not None:
+            argument = state[config.argument]
+        else:
+            argument = plan.schema.view(state, node.reads, as_dict=call.takes_dict)
+        keywords = {"ctx": context} if call.takes_context else {}
+        if call.is_async:
+            value = await function(argument, **keywords)
+        else:
+            loop = asyncio.get_running_loop()
+            value = await loop.run_in_executor(self._threads, lambda: function(argument, **keywords))
+        return NodeOutput(value if config.into is None else {config.into: value})
+
+    async def run_tool(self, request: RunTool) -> ToolDone:
+        """Not what this executor is for."""
+        raise BusinessRuleViolation(f"tool {request.tool!r} was sent to a function executor")
+
+    async def close(self) -> None:
+        """Let go of the threads; a function that still runs is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

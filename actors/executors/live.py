@@ -1,0 +1,95 @@
+"""Telling watchers what runs now: node starts and tokens, gathered and published a few times a second at most."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from actors.errors import StoreUnavailable
+from actors.ports import Clock, LiveFeed, NodeRunning, TokenChunk
+
+PUBLISH_EVERY_S = 0.03
+QUIET_S = 0.05
+"""A function node is announced when it has run this long: most are over before, and announcing costs a round trip."""
+MAX_UNPUBLISHED = 10_000
+
+
+class Step(Protocol):
+    """The step that is running."""
+
+    @property
+    def thread_id(self) -> str:
+        """Its thread."""
+
+    @property
+    def node(self) -> str:
+        """Its node."""
+
+    @property
+    def seq(self) -> int:
+        """The seq it will have."""
+
+    @property
+    def attempt(self) -> int:
+        """Number of this run."""
+
+
+class LiveReporter:
+    """Publishes what the steps of one process do. It never makes a step wait, and drops what is too much.
+
+    Args:
+        feed: Where to publish.
+        clock: Time.
+    """
+
+    def __init__(self, feed: LiveFeed, clock: Clock) -> None:
+        self._feed = feed
+        self._clock = clock
+        self._waiting: dict[str, list[NodeRunning | TokenChunk]] = {}
+        self._count = 0
+        self._publisher: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def running(self, step: Step, by: str, *, at_once: bool) -> Iterator[None]:
+        """Announce `step` while the block runs: at once, or when it has run for a while."""
+        event = NodeRunning(seq=step.seq, node=step.node, at=self._clock.now(), attempt=step.attempt, by=by)
+        if at_once:
+            self._add(step.thread_id, event)
+            yield
+            return
+        timer = asyncio.get_running_loop().call_later(QUIET_S, self._add, step.thread_id, event)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def token(self, step: Step, text: str) -> None:
+        """Announce text a model has produced in `step`."""
+        self._add(step.thread_id, TokenChunk(seq=step.seq, node=step.node, at=self._clock.now(), text=text))
+
+    async def close(self) -> None:
+        """Publish what is left."""
+        if self._publisher is not None:
+            await self._publisher
+
+    def _add(self, thread_id: str, event: NodeRunning | TokenChunk) -> None:
+        if self._count >= MAX_UNPUBLISHED:
+            return
+        self._count += 1
+        self._waiting.setdefault(thread_id, []).append(event)
+        if self._publisher is None:
+            self._publisher = asyncio.create_task(self._publish(), name="live events")
+
+    async def _publish(self) -> None:
+        try:
+            while self._waiting:
+                waiting, self._waiting, self._count = self._waiting, {}, 0
+                for thread_id, events in waiting.items():
+                    await self._feed.publish(thread_id, events)
+                await self._clock.sleep(PUBLISH_EVERY_S)
+        except StoreUnavailable:
+            self._waiting, self._count = {}, 0  # watchers miss some; the journal has the truth
+        finally:
+            self._publisher = None

@@ -1,0 +1,48 @@
+"""Tool nodes: arguments made from the state, run by the tool service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from actors.executors.base import NodeContext, NodeOutput
+from actors.executors.live import LiveReporter
+from actors.protocol import RunTool, ToolDone
+from actors.tools.service import ToolService
+from graphs.errors import GreenroomError
+from graphs.workflow.node import Node, ToolCallConfig
+from graphs.workflow.plan import Plan
+from graphs.workflow.template import render_value
+
+
+class ToolRunner:
+    """Runs tool nodes, and tools outside of threads.
+
+    Args:
+        tools: The registered tools.
+    """
+
+    def __init__(self, tools: ToolService) -> None:
+        self._tools = tools
+
+    async def run(
+        self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext, live: LiveReporter
+    ) -> NodeOutput:
+        """Run the node's tool; its output goes to the node's channel."""
+        config = node.config
+        assert isinstance(config, ToolCallConfig)
+        arguments = render_value(config.arguments, state)
+        result = await self._tools.execute_tool(config.tool, arguments, idempotency_key=context.idempotency_key)
+        if result.error is not None:
+            raise GreenroomError.from_info(result.error)
+        return NodeOutput({} if config.into is None else {config.into: result.output})
+
+    async def run_tool(self, request: RunTool) -> ToolDone:
+        """Run one tool."""
+        arguments = msgspec.json.decode(request.arguments, type=dict[str, Any])
+        return ToolDone(result=await self._tools.execute_tool(request.tool, arguments))
+
+    async def close(self) -> None:
+        """Tools hold nothing."""

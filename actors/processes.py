@@ -1,0 +1,162 @@
+"""What is inside each actor process: the adapters it needs, wired to the one actor it is there for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from actors.branches import Branches
+from actors.catalog import Catalog, FunctionSource
+from actors.clock import SystemClock
+from actors.executors.base import Executor, NodeRunner
+from actors.executors.function import FunctionRunner
+from actors.executors.live import LiveReporter
+from actors.executors.llm import LlmRunner
+from actors.executors.tool import ToolRunner
+from actors.host import Host
+from actors.llm.service import ModelService
+from actors.mailbox import Handler, Mailbox
+from actors.network import SUPERVISOR, Dialer, Network
+from actors.pools import ExecutorPools
+from actors.ports import Clock, Store
+from actors.protocol import FetchFunctions, Functions
+from actors.services import Services
+from actors.settings import ActorSettings
+from actors.supervisor.actor import HOST, Launcher, Supervisor
+from actors.thread import ThreadServices
+from actors.tools.factory import build_tools
+
+
+class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process is to be. Holds secrets: never log it."""
+
+    kind: str
+    """`supervisor`, `host`, or the kind of nodes an executor runs."""
+    address: str
+    settings: ActorSettings
+
+
+class World(Protocol):
+    """What differs between a Ray cluster and a single event loop."""
+
+    @property
+    def dialer(self) -> Dialer:
+        """Opens channels to other processes."""
+
+    @property
+    def launcher(self) -> Launcher:
+        """Starts other processes; only the supervisor uses it."""
+
+    @property
+    def unpack(self) -> Callable[[bytes], Mapping[str, Any]]:
+        """Opens packed Python callables."""
+
+    async def open_store(self, url: str) -> Store:
+        """Connect to the store."""
+
+
+class ActorProcess:
+    """One process: builds its services, then its actor, and hands it the messages that come.
+
+    Args:
+        spec: What it is to be.
+        world: Where it lives.
+    """
+
+    def __init__(self, spec: ProcessSpec, world: World) -> None:
+        self._spec = spec
+        self._world = world
+        self._services = Services()
+        self._actor: Handler | None = None
+        self.mailbox = Mailbox(self)
+
+    async def handle(self, body: bytes) -> bytes | None:
+        """Hand one message to the actor."""
+        assert self._actor is not None, "start() comes first"
+        return await self._actor.handle(body)
+
+    async def start(self) -> None:
+        """Connect, build the actor and let it begin.
+
+        Raises:
+            StoreUnavailable: The store cannot be reached.
+        """
+        logging.getLogger("actors").setLevel(self._spec.settings.log_level)
+        network = self._services.register(Network, Network(self._world.dialer))
+        self._services.register(Clock, SystemClock())  # type: ignore[type-abstract]
+        if self._spec.kind == SUPERVISOR:
+            self._actor = await self._supervisor(network)
+            return
+        store = await self._world.open_store(self._spec.settings.redis_url)
+        self._services.register(Store, store, close=store.close)  # type: ignore[type-abstract]
+        catalog = Catalog(store.workflows, self._function_source(network))
+        self._services.register(Catalog, catalog)
+        self._actor = self._host(network) if self._spec.kind == HOST else self._executor()
+
+    async def close(self) -> None:
+        """Stop the actor, then give back what the services hold."""
+        await self.mailbox.close()
+        await self._services.get(Network).close()
+        await self._services.close()
+
+    async def _supervisor(self, network: Network) -> Supervisor:
+        clock = self._services.get(Clock)  # type: ignore[type-abstract]
+        supervisor = Supervisor(self._spec.settings, self._world.launcher, network, clock)
+        self._services.register(Supervisor, supervisor, close=supervisor.close)
+        await supervisor.start()
+        return supervisor
+
+    def _host(self, network: Network) -> Host:
+        store, catalog, clock = self._common()
+        services = ThreadServices(
+            host=self._spec.address,
+            journal=store.journal,
+            catalog=catalog,
+            executors=ExecutorPools(network),
+            branches=Branches(network, catalog, clock),
+            clock=clock,
+        )
+        host = Host(services, store.sessions, network)
+        return self._services.register(Host, host, close=host.close)
+
+    def _executor(self) -> Executor:
+        store, catalog, clock = self._common()
+        kind = self._spec.kind
+        settings = self._spec.settings.executor(kind)
+        executor = Executor(
+            self._spec.address,
+            kind,
+            self._runner(kind, settings.concurrency),
+            store.journal,
+            LiveReporter(store.live, clock),
+            catalog,
+            clock,
+            settings.segment_steps,
+        )
+        return self._services.register(Executor, executor, close=executor.close)
+
+    def _runner(self, kind: str, concurrency: int) -> NodeRunner:
+        match kind:
+            case "function":
+                return FunctionRunner(concurrency)
+            case "llm":
+                return LlmRunner(ModelService(self._spec.settings.models))
+            case "tool":
+                return ToolRunner(build_tools())
+            case _:
+                raise ValueError(f"no executor runs nodes of kind {kind!r}")
+
+    def _common(self) -> tuple[Store, Catalog, Clock]:
+        store = self._services.get(Store)  # type: ignore[type-abstract]
+        clock = self._services.get(Clock)  # type: ignore[type-abstract]
+        return store, self._services.get(Catalog), clock
+
+    def _function_source(self, network: Network) -> FunctionSource:
+        async def functions(ref: str) -> Mapping[str, Any]:
+            reply = await network.ask(SUPERVISOR, FetchFunctions(ref=ref), Functions)
+            return self._world.unpack(reply.packed) if reply.packed else {}
+
+        return functions

@@ -1,0 +1,252 @@
+"""The supervisor actor: starts hosts and executors, says which thread lives where, and replaces what has died."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from typing import Protocol
+
+from actors.errors import DestinationDied, Overloaded
+from actors.network import Network
+from actors.ports import Clock
+from actors.protocol import (
+    Cluster,
+    Deploy,
+    DescribeCluster,
+    Done,
+    FetchFunctions,
+    FetchPool,
+    Functions,
+    Message,
+    Place,
+    Placed,
+    Pool,
+    ProcessInfo,
+    Redeployed,
+    Released,
+    decode_request,
+    encode,
+)
+from actors.settings import ActorSettings
+from actors.supervisor.directory import Directory
+from actors.supervisor.placement import spread, wanted_hosts
+from actors.supervisor.queue import AdmissionQueue, Ticket
+from graphs.errors import BusinessRuleViolation
+from graphs.threads import MAIN, path_of
+
+HOST = "host"
+MAX_WAITING = 100_000
+
+logger = logging.getLogger(__name__)
+
+
+class Launcher(Protocol):
+    """Starts and ends actor processes."""
+
+    async def spawn(self, kind: str, address: str) -> ProcessInfo:
+        """Start a process of `kind` that answers at `address`; returns when it does."""
+
+    async def alive(self, address: str) -> bool:
+        """Whether the process at `address` answers."""
+
+    async def kill(self, address: str) -> None:
+        """End the process at `address`, if there is one."""
+
+
+class Supervisor:
+    """Answers requests about places, executors and deployments. No step of any thread passes through it.
+
+    Args:
+        settings: How many of what.
+        launcher: Starts processes.
+        network: For telling processes what is new.
+        clock: Time.
+    """
+
+    def __init__(self, settings: ActorSettings, launcher: Launcher, network: Network, clock: Clock) -> None:
+        self._settings = settings
+        self._launcher = launcher
+        self._network = network
+        self._clock = clock
+        self._directory = Directory()
+        self._queue = AdmissionQueue()
+        self._admissions: dict[str, asyncio.Future[None]] = {}
+        self._running_turns: set[str] = set()
+        self._processes: dict[str, ProcessInfo] = {}
+        self._pools: dict[str, list[str]] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._functions: dict[str, bytes] = {}
+        self._numbers = itertools.count(1)
+        self._growing: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start the hosts that are always there."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._settings.hosts.min_hosts):
+                group.create_task(self._spawn_host())
+
+    async def close(self) -> None:
+        """End every process this supervisor has started."""
+        if self._growing is not None:
+            self._growing.cancel()
+            await asyncio.gather(self._growing, return_exceptions=True)
+        await asyncio.gather(*map(self._launcher.kill, list(self._processes)))
+
+    async def handle(self, body: bytes) -> bytes | None:
+        """Answer one request."""
+        reply = await self._handle(decode_request(body))
+        return None if reply is None else encode(reply)
+
+    async def _handle(self, request: object) -> Message | None:  # noqa: PLR0911 - one line for each request
+        match request:
+            case Place():
+                return await self._place(request)
+            case Released(threads=threads):
+                self._release(threads)
+                return None
+            case FetchPool(kind=kind, suspect=suspect):
+                return Pool(executors=await self._pool(kind, suspect))
+            case Deploy():
+                await self._deploy(request)
+                return Done()
+            case FetchFunctions(ref=ref):
+                return Functions(packed=self._functions.get(ref, b""))
+            case DescribeCluster():
+                return self._describe()
+            case _:
+                raise BusinessRuleViolation(f"the supervisor does not handle {type(request).__name__}")
+
+    # --- places -----------------------------------------------------------------------------------------------------
+
+    async def _place(self, request: Place) -> Placed:
+        if request.suspect:
+            await self._check_host(request.suspect)
+        new = [thread for thread in request.threads if self._directory.host_of(thread) is None]
+        for thread in new:
+            await self._admit(thread, request)
+        # What was placed while this request waited stays where it is.
+        new = [thread for thread in new if self._directory.host_of(thread) is None]
+        loads = {host: self._directory.load(host) for host in self._directory.hosts}
+        for thread, host in spread(new, loads).items():
+            self._directory.assign(thread, host)
+        self._grow()
+        return Placed(hosts=tuple(self._directory.host_of(thread) or "" for thread in request.threads))
+
+    async def _admit(self, thread: str, request: Place) -> None:
+        """Wait until `thread` may run. Only main threads wait: a parent that waits for its branches holds a place."""
+        if path_of(thread) != MAIN or thread in self._running_turns:
+            return
+        if len(self._running_turns) < self._capacity and not self._queue:
+            self._running_turns.add(thread)
+            return
+        admitted = self._admissions.get(thread)
+        if admitted is None:
+            if len(self._queue) >= MAX_WAITING:
+                raise Overloaded(
+                    f"{MAX_WAITING} threads are waiting for a place; try again later or add hosts",
+                    destination="supervisor",
+                    retry_after_s=1.0,
+                )
+            admitted = self._admissions[thread] = asyncio.get_running_loop().create_future()
+            self._queue.push(Ticket(thread, request.priority, request.user_id, self._clock.now()))
+        await asyncio.shield(admitted)
+
+    @property
+    def _capacity(self) -> int:
+        return self._settings.hosts.capacity * max(1, len(self._directory.hosts))
+
+    def _release(self, threads: tuple[str, ...]) -> None:
+        self._directory.release(threads)
+        self._running_turns.difference_update(threads)
+        while self._queue and len(self._running_turns) < self._capacity:
+            ticket = self._queue.pop()
+            self._running_turns.add(ticket.thread)
+            self._admissions.pop(ticket.thread).set_result(None)
+
+    # --- processes --------------------------------------------------------------------------------------------------
+
+    async def _spawn_host(self) -> None:
+        info = await self._spawn(HOST)
+        self._directory.add_host(info.address)
+
+    async def _spawn(self, kind: str) -> ProcessInfo:
+        address = f"{kind}-{next(self._numbers)}"
+        info = await self._launcher.spawn(kind, address)
+        self._processes[address] = info
+        return info
+
+    def _grow(self) -> None:
+        """Start another host in the background if there are more threads than hosts."""
+        hosts = self._settings.hosts
+        wanted = wanted_hosts(self._directory.size, hosts.min_hosts, hosts.max_hosts)
+        if self._growing is None and len(self._directory.hosts) < wanted:
+            self._growing = asyncio.create_task(self._spawn_host(), name="one more host")
+            self._growing.add_done_callback(self._grown)
+
+    def _grown(self, task: asyncio.Task[None]) -> None:
+        self._growing = None
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("a host could not be started: %s", task.exception())
+
+    async def _check_host(self, host: str) -> None:
+        """If `host` is dead, free its threads and start another."""
+        async with self._lock(host):
+            if host not in self._directory.hosts or await self._launcher.alive(host):
+                return
+            threads = self._directory.remove_host(host)
+            self._running_turns.difference_update(threads)
+            del self._processes[host]
+            await self._network.forget(host)
+            logger.warning("host %s died with %d threads", host, len(threads))
+            if len(self._directory.hosts) < self._settings.hosts.min_hosts:
+                await self._spawn_host()
+
+    async def _pool(self, kind: str, suspect: str = "") -> tuple[str, ...]:
+        async with self._lock(kind):
+            pool = self._pools.setdefault(kind, [])
+            if suspect in pool and not await self._launcher.alive(suspect):
+                pool.remove(suspect)
+                del self._processes[suspect]
+                await self._network.forget(suspect)
+                logger.warning("executor %s died", suspect)
+            missing = self._settings.executor(kind).processes - len(pool)
+            pool.extend(info.address for info in await asyncio.gather(*(self._spawn(kind) for _ in range(missing))))
+            return tuple(pool)
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    # --- deployments ------------------------------------------------------------------------------------------------
+
+    async def _deploy(self, request: Deploy) -> None:
+        stale = [ref for ref in request.refs if ref in self._functions and self._functions[ref] != request.functions]
+        for ref in request.refs:
+            self._functions[ref] = request.functions
+        if stale:
+            await asyncio.gather(*(self._tell_stale(address, tuple(stale)) for address in list(self._processes)))
+        await asyncio.gather(*map(self._pool, request.kinds))
+
+    async def _tell_stale(self, address: str, refs: tuple[str, ...]) -> None:
+        try:
+            await self._network.ask(address, Redeployed(refs=refs), Done)
+        except DestinationDied:
+            logger.info("%s is gone; its successor will read the new deployment", address)
+
+    def _describe(self) -> Cluster:
+        described = []
+        for address, info in self._processes.items():
+            if info.kind == HOST:
+                described.append(
+                    ProcessInfo(
+                        address=address,
+                        kind=HOST,
+                        pid=info.pid,
+                        node_id=info.node_id,
+                        threads=self._directory.load(address),
+                        threads_total=self._directory.placed_total(address),
+                    )
+                )
+            else:
+                described.append(info)
+        return Cluster(processes=tuple(described), waiting=len(self._queue))

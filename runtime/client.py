@@ -1,0 +1,283 @@
+"""The driver API, asynchronous: deploy workflows, hold sessions, run turns, follow threads."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from actors.catalog import Catalog
+from actors.errors import DestinationDied
+from actors.network import SUPERVISOR
+from actors.protocol import (
+    CancelThread,
+    Cluster,
+    Deploy,
+    DescribeCluster,
+    Done,
+    FetchPool,
+    Message,
+    Place,
+    Placed,
+    Pool,
+    ResumeThread,
+    RunTool,
+    StartTurn,
+    ToolDone,
+)
+from graphs.errors import NotFoundError
+from graphs.suggest import did_you_mean
+from graphs.sessions import Session, SessionContext
+from graphs.threads import ThreadPriority, main_thread_id
+from graphs.tools import ToolExecutionResult
+from graphs.workflow.builder import GraphBuilder
+from graphs.workflow.graph import GraphModel
+from runtime.connection import Connection
+from runtime.deployment import Deployment, prepare
+from runtime.handles import AsyncSession, AsyncThread
+from runtime.records import Records
+from runtime.results import ThreadResult
+
+_Reply = TypeVar("_Reply", bound=Message)
+
+HOST_RETRY_S = 60.0
+"""How long a driver looks for a living host before it gives up."""
+
+
+class AsyncClient:
+    """The driver API over an open connection; `AsyncRuntime` and `AsyncLocalRuntime` open one and inherit it."""
+
+    _connection: Connection
+    _deployments: dict[str, Deployment]
+
+    def _attach(self, connection: Connection) -> None:
+        self._connection = connection
+        self._deployments = {}
+        self._catalog = Catalog(connection.store.workflows, self._own_functions)
+        self.records = Records(connection.store, self._catalog)
+        self.tools = AsyncTools(self)
+
+    async def _own_functions(self, ref: str) -> Mapping[str, Any]:
+        deployment = self._deployments.get(ref)
+        return {} if deployment is None else deployment.functions
+
+    # --- workflows --------------------------------------------------------------------------------------------------
+
+    async def deploy(self, *graphs: GraphBuilder | GraphModel | str | Path) -> list[str]:
+        """Make workflows ready to run.
+
+        Args:
+            *graphs: Graphs, or paths of YAML or JSON files of graphs.
+
+        Returns:
+            `id@version` of each.
+
+        Raises:
+            GraphInvalid: A graph has problems; all of them are listed.
+            BusinessRuleViolation: This version is deployed already, with another graph.
+        """
+        refs = []
+        for graph in graphs:
+            deployment = await prepare(graph, self._connection.store.workflows)
+            await deployment.save(self._connection.store.workflows)
+            for model in deployment.models:
+                self._deployments[model.ref] = deployment
+            self._catalog.forget([model.ref for model in deployment.models])
+            packed = self._connection.pack(deployment.functions) if deployment.functions else b""
+            await self._connection.network.ask(
+                SUPERVISOR,
+                Deploy(
+                    refs=tuple(model.ref for model in deployment.models), kinds=deployment.kinds, functions=packed
+                ),
+                Done,
+            )
+            refs.append(deployment.ref)
+        return refs
+
+    async def _workflow_ref(self, workflow: str) -> str:
+        found = await self._connection.store.workflows.get(workflow)
+        if found is None:
+            known = await self._connection.store.workflows.list()
+            hint = did_you_mean(workflow, [ref.partition("@")[0] for ref in known])
+            raise NotFoundError(
+                f"no workflow {workflow!r} is deployed{hint}; `greenroom workflows ls` lists them",
+                kind="workflow",
+                key=workflow,
+            )
+        return found[0]
+
+    # --- sessions and threads ---------------------------------------------------------------------------------------
+
+    async def session(
+        self,
+        workflow: str | None = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the driver API's own word
+        user_id: str = "",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> AsyncSession:
+        """Begin a session with a workflow, or find one again.
+
+        Args:
+            workflow: `id` (its latest version) or `id@version`. None: find the session `id`.
+            id: Id of the session; a new one is made if only `workflow` is given.
+            user_id: Whose session it is.
+            metadata: JSON-able values kept with it.
+
+        Raises:
+            NotFoundError: No such workflow or session.
+        """
+        if workflow is None:
+            if id is None:
+                raise TypeError("session() needs a workflow, or the id of a session")
+            return AsyncSession(self, await self.records.session(id))
+        session = await self._new_session(workflow, id, user_id, metadata)
+        stored = await self._connection.store.sessions.find_by_id(session.id) if id is not None else None
+        if stored is None:
+            await self._connection.store.sessions.save(session)
+        return AsyncSession(self, stored or session)
+
+    async def _new_session(
+        self, workflow: str, session_id: str | None, user_id: str, metadata: Mapping[str, Any] | None
+    ) -> Session:
+        now = time.time()
+        return Session(
+            id=session_id if session_id is not None else new_id(),
+            user_id=user_id,
+            workflow_id=await self._workflow_ref(workflow),
+            context=SessionContext(metadata=dict(metadata or {})),
+            created_at=now,
+            updated_at=now,
+        )
+
+    async def thread(self, thread_id: str) -> AsyncThread:
+        """A thread by its id, whichever driver has started it. Raises `NotFoundError`."""
+        head = await self.records.thread(thread_id)
+        return AsyncThread(self, thread_id, turn=max(1, head.cursor.turn))
+
+    async def map(
+        self,
+        workflow: str,
+        inputs: Iterable[Mapping[str, Any]],
+        *,
+        max_concurrency: int = 64,
+        user_id: str = "",
+        priority: ThreadPriority | str = ThreadPriority.NORMAL,
+    ) -> AsyncIterator[ThreadResult]:
+        """Run a workflow for each input, each in a session of its own; yields the results in the order of the inputs.
+
+        Args:
+            workflow: `id` or `id@version`.
+            inputs: Values for the state's channels, one mapping for each run. Read as needed.
+            max_concurrency: Most runs at a time. At most four times as many wait to be taken by a slow reader.
+            user_id: Whose sessions they are.
+            priority: Who goes first when the hosts are full.
+        """
+        ref = await self._workflow_ref(workflow)
+        slots = asyncio.Semaphore(max_concurrency)
+
+        async def run(content: Mapping[str, Any]) -> ThreadResult:
+            try:
+                session = AsyncSession(self, await self._new_session(ref, None, user_id, None))
+                return await session.run(content, priority=priority)
+            finally:
+                slots.release()
+
+        tasks: deque[asyncio.Task[ThreadResult]] = deque()
+        try:
+            for content in inputs:
+                await slots.acquire()
+                tasks.append(asyncio.create_task(run(content), name=f"map {ref}"))
+                while tasks and (tasks[0].done() or len(tasks) >= 4 * max_concurrency):
+                    yield await tasks.popleft()
+            while tasks:
+                yield await tasks.popleft()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def cluster(self) -> Cluster:
+        """The actor processes that run, and how many threads each has."""
+        return await self._connection.network.ask(SUPERVISOR, DescribeCluster(), Cluster)
+
+    # --- for handles ------------------------------------------------------------------------------------------------
+
+    async def start_turn(
+        self,
+        session: Session,
+        content: Mapping[str, Any],
+        priority: ThreadPriority | str,
+        wait: bool,
+        expected: type[_Reply],
+    ) -> _Reply:
+        """Have a host run the next turn of `session`."""
+        schema = await self.records.schema(session.workflow_id)
+        request = StartTurn(
+            session=session,
+            content=schema.encode_delta(schema.check_input(content)),
+            interaction_id=new_id(),
+            priority=ThreadPriority(priority),
+            wait=wait,
+        )
+        return await self._ask_host(main_thread_id(session.id), request, expected, session.user_id)
+
+    async def resume(self, thread_id: str) -> None:
+        """Have a host go on with the session of `thread_id`, should nobody be."""
+        await self._ask_host(thread_id, ResumeThread(thread_id=thread_id), Done)
+
+    async def cancel(self, thread_id: str, reason: str) -> None:
+        """Have the turn of a thread cancelled; returns when that is recorded."""
+        await self._ask_host(thread_id, CancelThread(thread_id=thread_id, reason=reason), Done)
+
+    async def _ask_host(self, thread_id: str, request: Message, expected: type[_Reply], user_id: str = "") -> _Reply:
+        """Ask the host of a thread, and the next one if it dies. Every request here may be repeated."""
+        network = self._connection.network
+        priority = request.priority if isinstance(request, StartTurn) else ThreadPriority.NORMAL
+        suspect = ""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(DestinationDied),
+            stop=stop_after_delay(HOST_RETRY_S),
+            wait=wait_random_exponential(0.05, max=2),
+            reraise=True,
+        ):
+            with attempt:
+                place = Place(threads=(thread_id,), priority=priority, user_id=user_id, suspect=suspect)
+                (host,) = (await network.ask(SUPERVISOR, place, Placed)).hosts
+                suspect = host
+                return await network.ask(host, request, expected)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+class AsyncTools:
+    """Tools, outside of any thread."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def execute(self, name: str, arguments: Mapping[str, Any]) -> ToolExecutionResult:
+        """Run the tool `name`.
+
+        Returns:
+            What it answered; a failure is a result too, with `error` set.
+
+        Raises:
+            NotFoundError: No such tool.
+        """
+        network = self._client._connection.network  # noqa: SLF001 - a part of the client
+        pool = await network.ask(SUPERVISOR, FetchPool(kind="tool"), Pool)
+        request = RunTool(tool=name, arguments=msgspec.json.encode(dict(arguments)))
+        return (await network.ask(pool.executors[0], request, ToolDone)).result
+
+
+def new_id() -> str:
+    """A random id: 16 characters of lower-case hexadecimal."""
+    return secrets.token_hex(8)
+

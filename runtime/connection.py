@@ -1,0 +1,24 @@
+"""What a driver holds of a running Greenroom, whether that is on Ray or in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from actors.network import Network
+from actors.ports import Store
+
+Pack = Callable[[Mapping[str, Callable[..., Any]]], bytes]
+"""Python callables by reference -> bytes that other processes can open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """A way to the store and to the actors."""
+
+    store: Store
+    network: Network
+    pack: Pack
+    close: Callable[[], Awaitable[None]]
+    """Gives everything back."""

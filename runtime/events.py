@@ -1,0 +1,98 @@
+"""What `thread.events()` yields: past-tense facts about one thread, in order, each with its seq."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphs.errors import GreenroomError
+from graphs.journal import Usage
+from graphs.threads import ThreadState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events."""
+
+    thread_id: str
+    seq: int
+    """Seq in the thread's journal; for `NodeStarted` and `Token`, the seq the step will have."""
+    at: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnStarted(Event):
+    """The thread has begun a turn."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStarted(Event):
+    """A node has begun to run. Not recorded: quick nodes and past ones come without it."""
+
+    node: str
+    attempt: int
+    by: str
+    """Address of the executor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token(Event):
+    """A language model has produced `text`. Not recorded."""
+
+    node: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFinished(Event):
+    """A step is recorded."""
+
+    node: str
+    delta: dict[str, Any]
+    """Channel -> what the node wrote; for an appending channel the new items."""
+    attempt: int
+    started_at: float
+    """Unix seconds."""
+    by: str
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFailed(Event):
+    """A step, a fork or a map has failed for good."""
+
+    node: str
+    error: GreenroomError
+    attempt: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchesStarted(Event):
+    """Parallel threads have been started."""
+
+    node: str
+    """The node that forked, or the map."""
+    threads: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchesJoined(Event):
+    """The parallel threads are joined."""
+
+    node: str
+    delta: dict[str, Any]
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadFinished(Event):
+    """The turn is over. The last event."""
+
+    turn: int
+    status: ThreadState
+    usage: Usage
+    error: GreenroomError | None = None

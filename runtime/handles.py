@@ -1,0 +1,162 @@
+"""Handles of sessions and threads: light, and as good in any driver."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol, TypeVar
+
+from actors.ports import Head
+from actors.protocol import Message, TurnAccepted, TurnDone
+from graphs.sessions import Session
+from graphs.threads import MAIN, ThreadPriority, ThreadState, main_thread_id, path_of
+from runtime.errors import ResultTimeout
+from runtime.events import Event
+from runtime.records import Records
+from runtime.results import StateDict, ThreadResult
+
+_Reply = TypeVar("_Reply", bound=Message)
+
+
+class Client(Protocol):
+    """What handles need."""
+
+    records: Records
+
+    async def start_turn(
+        self,
+        session: Session,
+        content: Mapping[str, Any],
+        priority: ThreadPriority | str,
+        wait: bool,
+        expected: type[_Reply],
+    ) -> _Reply:
+        """Have a host run the next turn of `session`."""
+
+    async def resume(self, thread_id: str) -> None:
+        """Have a host go on with a thread."""
+
+    async def cancel(self, thread_id: str, reason: str) -> None:
+        """Have the turn of a thread cancelled."""
+
+
+class AsyncSession:
+    """One user's conversation with a workflow: turns run one at a time, in order."""
+
+    def __init__(self, client: Client, session: Session) -> None:
+        self._client = client
+        self._session = session
+
+    @property
+    def id(self) -> str:
+        """Its id, with which any driver finds it again."""
+        return self._session.id
+
+    @property
+    def record(self) -> Session:
+        """Its record."""
+        return self._session
+
+    @property
+    def thread(self) -> str:
+        """Id of its main thread."""
+        return main_thread_id(self.id)
+
+    async def run(
+        self,
+        content: Mapping[str, Any],
+        *,
+        priority: ThreadPriority | str = ThreadPriority.NORMAL,
+        timeout_s: float | None = None,
+    ) -> ThreadResult:
+        """Run one turn and wait for its end.
+
+        Args:
+            content: Channel -> value; what it says is written to the state through the reducers.
+            priority: Who goes first when the hosts are full.
+            timeout_s: How long to wait; the turn goes on afterwards.
+
+        Returns:
+            How it ended; a failed turn is a result too.
+
+        Raises:
+            StateInvalid: `content` does not fit the state; all problems are listed.
+            ResultTimeout: It was not over in time.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                done = await self._client.start_turn(self._session, content, priority, True, TurnDone)
+        except TimeoutError:
+            raise _too_late(self.thread, timeout_s) from None
+        return await self._client.records.to_result(done, self._session.workflow_id)
+
+    async def submit(
+        self, content: Mapping[str, Any], *, priority: ThreadPriority | str = ThreadPriority.NORMAL
+    ) -> AsyncThread:
+        """Start one turn; returns as soon as it is recorded.
+
+        Raises:
+            StateInvalid: `content` does not fit the state; all problems are listed.
+            Overloaded: Too many turns are waiting.
+        """
+        accepted = await self._client.start_turn(self._session, content, priority, False, TurnAccepted)
+        return AsyncThread(self._client, accepted.thread_id, turn=accepted.turn)
+
+    async def threads(self) -> list[Head]:
+        """Records of all its threads, oldest first."""
+        return await self._client.records.store.journal.threads(self.id)
+
+
+class AsyncThread:
+    """A turn of a thread: of the main thread of a session, or of a thread below it."""
+
+    def __init__(self, client: Client, thread_id: str, *, turn: int) -> None:
+        self._client = client
+        self.id = thread_id
+        self.turn = turn
+
+    async def result(self, *, timeout_s: float | None = None) -> ThreadResult:
+        """How the turn ended, waiting until it has.
+
+        Raises:
+            ResultTimeout: It was not over in time; it goes on.
+        """
+        head = await self._client.records.thread(self.id)
+        over = head.cursor.turn > self.turn or (head.cursor.turn == self.turn and head.cursor.status.finished)
+        try:
+            async with asyncio.timeout(timeout_s):
+                if not over and path_of(self.id) == MAIN:
+                    await self._client.resume(self.id)
+                return await self._client.records.result(self.id, self.turn)
+        except TimeoutError:
+            raise _too_late(self.id, timeout_s) from None
+
+    async def status(self) -> ThreadState:
+        """Where the thread is now: pending until its turn has begun."""
+        head = await self._client.records.thread(self.id)
+        return head.cursor.status if head.cursor.turn >= self.turn else ThreadState.PENDING
+
+    async def state(self, *, at: int | None = None) -> StateDict:
+        """Its state after seq `at`; None: now. Raises `NotFoundError` if there is no such seq."""
+        return await self._client.records.state(self.id, at=at)
+
+    def events(self, *, after: int = 0, children: bool = False) -> AsyncIterator[Event]:
+        """What happens in it, from after seq `after` until its turn is over.
+
+        Args:
+            after: Seq of the last event that is known already; 0 begins at the beginning.
+            children: Also what happens in the parallel threads below it.
+        """
+        return self._client.records.events(self.id, turn=self.turn, after=after, children=children)
+
+    async def cancel(self, reason: str = "asked by the driver") -> None:
+        """Cancel the turn, and the threads below it; returns when that is recorded."""
+        await self._client.cancel(self.id, reason)
+
+
+def _too_late(thread_id: str, timeout_s: float | None) -> ResultTimeout:
+    return ResultTimeout(
+        f"thread {thread_id} was not over after {timeout_s} s; it goes on: ask again, or cancel it",
+        thread_id=thread_id,
+        timeout_s=timeout_s,
+    )

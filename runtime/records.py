@@ -1,0 +1,211 @@
+"""Reading what is stored: sessions, threads, their state, events and results. Needs the store alone, no Ray."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from typing import Any
+
+from actors.catalog import Catalog
+from actors.ports import Head, NodeRunning, Store, TokenChunk
+from actors.protocol import TurnDone
+from actors.replay import replay, turn_outcome
+from graphs.errors import GreenroomError, NotFoundError
+from graphs.journal import EntryKind, JournalEntry
+from graphs.sessions import Session
+from graphs.state.schema import StateSchema
+from graphs.threads import child_thread_id
+from runtime import events
+from runtime.results import StateDict, ThreadResult
+
+Watch = Callable[[str], None]
+
+
+class Records:
+    """Reads a store.
+
+    Args:
+        store: The store.
+        catalog: The workflows in it.
+    """
+
+    def __init__(self, store: Store, catalog: Catalog) -> None:
+        self.store = store
+        self._catalog = catalog
+
+    async def schema(self, ref: str) -> StateSchema:
+        """State schema of a workflow. Raises `NotFoundError`."""
+        return await self._catalog.schema(ref)
+
+    async def session(self, session_id: str) -> Session:
+        """A session's record. Raises `NotFoundError`."""
+        session = await self.store.sessions.find_by_id(session_id)
+        if session is None:
+            raise NotFoundError(
+                f"no session {session_id!r}; `greenroom sessions ls` lists them", kind="session", key=session_id
+            )
+        return session
+
+    async def thread(self, thread_id: str) -> Head:
+        """A thread's record. Raises `NotFoundError`."""
+        head = await self.store.journal.head(thread_id)
+        if head is None:
+            raise NotFoundError(
+                f"no thread {thread_id!r}; `greenroom threads ls` lists them", kind="thread", key=thread_id
+            )
+        return head
+
+    async def state(self, thread_id: str, *, at: int | None = None) -> StateDict:
+        """State of a thread after seq `at` (None: now). Raises `NotFoundError`, `CorruptRecord`."""
+        head = await self.thread(thread_id)
+        replayed = await replay(self.store.journal, head.thread, self.schema, at=at)
+        return StateDict(replayed.state)
+
+    async def result(self, thread_id: str, turn: int) -> ThreadResult:
+        """The result of a turn, waiting until it is over."""
+        head = await self.thread(thread_id)
+        done = await turn_outcome(self.store.journal, head.thread, turn, self.schema)
+        if done is None:
+            async with aclosing(self._follow(thread_id, head.seq)) as followed:
+                async for record in followed:
+                    if isinstance(record, JournalEntry) and _ends(record, turn):
+                        break
+            done = await turn_outcome(self.store.journal, head.thread, turn, self.schema)
+        assert done is not None
+        return await self.to_result(done, head.thread.workflow)
+
+    async def to_result(self, done: TurnDone, workflow: str) -> ThreadResult:
+        """`done` as drivers see it."""
+        schema = await self.schema(workflow)
+        return ThreadResult(
+            thread_id=done.thread_id,
+            turn=done.turn,
+            status=done.status,
+            state=StateDict(schema.decode_state(done.state)),
+            usage=done.usage,
+            seq=done.seq,
+            error=None if done.error is None else GreenroomError.from_info(done.error),
+        )
+
+    async def events(
+        self, thread_id: str, *, turn: int, after: int = 0, children: bool = False
+    ) -> AsyncIterator[events.Event]:
+        """What happens in a thread after seq `after`, until turn `turn` is over.
+
+        Args:
+            thread_id: The thread.
+            turn: The turn whose end ends the events.
+            after: Last seq that is already known.
+            children: Also what happens in its parallel threads, theirs included, each in its own order.
+        """
+        # Bounded: a slow reader holds up the followers, which only read.
+        merged: asyncio.Queue[events.Event | BaseException] = asyncio.Queue(1_000)
+        async with asyncio.TaskGroup() as group:
+
+            def follow(child: str) -> None:
+                if children:
+                    tasks.append(group.create_task(self._collect(child, 1, 0, merged, follow)))
+
+            tasks = [group.create_task(self._collect(thread_id, turn, after, merged, follow))]
+            try:
+                while True:
+                    event = await merged.get()
+                    if isinstance(event, BaseException):
+                        raise event
+                    yield event
+                    if isinstance(event, events.ThreadFinished) and event.thread_id == thread_id:
+                        return
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def _collect(
+        self,
+        thread_id: str,
+        turn: int,
+        after: int,
+        merged: asyncio.Queue[events.Event | BaseException],
+        follow: Watch,
+    ) -> None:
+        """Put the events of one thread into `merged`, and `follow` the threads it starts."""
+        try:
+            schema: StateSchema | None = None
+            async with aclosing(self._follow(thread_id, after)) as followed:
+                async for record in followed:
+                    if schema is None:
+                        schema = await self.schema((await self.thread(thread_id)).thread.workflow)
+                    for event in _events(thread_id, record, schema):
+                        if isinstance(event, events.BranchesStarted):
+                            for child in event.threads:
+                                follow(child)
+                        await merged.put(event)
+                    if isinstance(record, JournalEntry) and _ends(record, turn):
+                        return
+        except GreenroomError as error:
+            await merged.put(error)
+
+    def _follow(self, thread_id: str, after: int) -> AsyncIterator[Any]:
+        return self.store.journal.follow(thread_id, after=after)
+
+
+def _ends(entry: JournalEntry, turn: int) -> bool:
+    return entry.kind is EntryKind.TURN_FINISHED and entry.cursor.turn >= turn
+
+
+def _events(
+    thread_id: str, record: JournalEntry | NodeRunning | TokenChunk, schema: StateSchema
+) -> Iterator[events.Event]:
+    base: dict[str, Any] = {"thread_id": thread_id, "seq": record.seq, "at": record.at}
+    match record:
+        case NodeRunning():
+            yield events.NodeStarted(**base, node=record.node, attempt=record.attempt, by=record.by)
+        case TokenChunk():
+            yield events.Token(**base, node=record.node, text=record.text)
+        case JournalEntry():
+            yield from _entry_events(base, thread_id, record, schema)
+
+
+def _entry_events(
+    base: dict[str, Any], thread_id: str, entry: JournalEntry, schema: StateSchema
+) -> Iterator[events.Event]:
+    match entry.kind:
+        case EntryKind.TURN_STARTED:
+            yield events.TurnStarted(**base, turn=entry.cursor.turn)
+        case EntryKind.STEP_FINISHED:
+            yield events.NodeFinished(
+                **base,
+                node=entry.node or "",
+                delta=_delta(entry, schema),
+                attempt=entry.attempt,
+                started_at=entry.started_at or entry.at,
+                by=entry.by,
+                usage=entry.usage,
+            )
+        case EntryKind.STEP_FAILED:
+            assert entry.error is not None
+            error = GreenroomError.from_info(entry.error)
+            yield events.NodeFailed(**base, node=entry.node or "", error=error, attempt=entry.attempt, by=entry.by)
+        case EntryKind.JOINED:
+            delta = _delta(entry, schema)
+            yield events.BranchesJoined(**base, node=entry.node or "", delta=delta, usage=entry.usage)
+        case EntryKind.TURN_FINISHED:
+            yield events.ThreadFinished(
+                **base,
+                turn=entry.cursor.turn,
+                status=entry.cursor.status,
+                usage=entry.usage,
+                error=None if entry.error is None else GreenroomError.from_info(entry.error),
+            )
+    fork = entry.cursor.fork
+    if fork is not None and fork.seq == entry.seq:
+        children = tuple(child_thread_id(thread_id, fork.seq, index) for index in range(fork.size))
+        yield events.BranchesStarted(**base, node=fork.node, threads=children)
+
+
+def _delta(entry: JournalEntry, schema: StateSchema) -> dict[str, Any]:
+    """What an entry wrote; where several writes cannot be made one, the last write of each channel."""
+    merged: dict[str, Any] = {}
+    for write in schema.combine([schema.decode_delta(delta) for delta in entry.deltas]):
+        merged.update(write)
+    return merged

@@ -1,0 +1,260 @@
+"""The blocking face of the driver API: every call runs its coroutine in one background event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+
+from actors.ports import Head
+from actors.protocol import Cluster
+from graphs.sessions import Session
+from graphs.threads import ThreadPriority, ThreadState
+from graphs.tools import ToolExecutionResult
+from graphs.workflow.builder import GraphBuilder
+from graphs.workflow.graph import GraphModel
+from runtime.client import AsyncClient
+from runtime.events import Event
+from runtime.handles import AsyncSession, AsyncThread
+from runtime.results import StateDict, ThreadResult
+
+_T = TypeVar("_T")
+
+
+class LoopThread:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="greenroom", daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """What `coroutine` returns; Ctrl-C cancels it and waits until it has given back what it holds."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    def iterate(self, source: AsyncIterator[_T]) -> Iterator[_T]:
+        """What `source` yields."""
+        try:
+            while True:
+                try:
+                    item = self.run(_next(source))
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            self.run(_close(source))
+
+    def stop(self) -> None:
+        """End the loop."""
+        self.run(self._loop.shutdown_asyncgens())
+        self.run(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _next(source: AsyncIterator[_T]) -> _T:
+    return await anext(source)
+
+
+async def _close(source: AsyncIterator[Any]) -> None:
+    close = getattr(source, "aclose", None)
+    if close is not None:
+        await close()
+
+
+class _Managed(Protocol):
+    async def __aenter__(self) -> Any: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class SyncClient:
+    """The blocking driver API over an `AsyncClient`; see there for what each method does."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self._loop: LoopThread | None = None
+
+    def __enter__(self) -> Self:
+        self._loop = LoopThread()
+        try:
+            self._loop.run(self._enter())
+        except BaseException:
+            self._loop.stop()
+            self._loop = None
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._loop is not None:
+            try:
+                self._loop.run(self._exit(kind, error, trace))
+            finally:
+                self._loop.stop()
+                self._loop = None
+
+    async def _enter(self) -> None:
+        managed: _Managed = self._client  # type: ignore[assignment]
+        await managed.__aenter__()
+
+    async def _exit(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        managed: _Managed = self._client  # type: ignore[assignment]
+        await managed.__aexit__(kind, error, trace)
+
+    def _run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        if self._loop is None:
+            coroutine.close()
+            raise RuntimeError("the runtime is not open; use it in a `with` block")
+        return self._loop.run(coroutine)
+
+    def _iterate(self, source: AsyncIterator[_T]) -> Iterator[_T]:
+        if self._loop is None:
+            raise RuntimeError("the runtime is not open; use it in a `with` block")
+        return self._loop.iterate(source)
+
+    def deploy(self, *graphs: GraphBuilder | GraphModel | str | Path) -> list[str]:
+        """See `AsyncClient.deploy`."""
+        return self._run(self._client.deploy(*graphs))
+
+    def session(
+        self,
+        workflow: str | None = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the driver API's own word
+        user_id: str = "",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> SessionHandle:
+        """See `AsyncClient.session`."""
+        session = self._run(self._client.session(workflow, id=id, user_id=user_id, metadata=metadata))
+        return SessionHandle(self, session)
+
+    def thread(self, thread_id: str) -> ThreadHandle:
+        """See `AsyncClient.thread`."""
+        return ThreadHandle(self, self._run(self._client.thread(thread_id)))
+
+    def map(
+        self,
+        workflow: str,
+        inputs: Iterable[Mapping[str, Any]],
+        *,
+        max_concurrency: int = 64,
+        user_id: str = "",
+        priority: ThreadPriority | str = ThreadPriority.NORMAL,
+    ) -> Iterator[ThreadResult]:
+        """See `AsyncClient.map`."""
+        return self._iterate(
+            self._client.map(workflow, inputs, max_concurrency=max_concurrency, user_id=user_id, priority=priority)
+        )
+
+    def cluster(self) -> Cluster:
+        """See `AsyncClient.cluster`."""
+        return self._run(self._client.cluster())
+
+    @property
+    def tools(self) -> ToolsHandle:
+        """Tools, outside of any thread."""
+        return ToolsHandle(self)
+
+
+class ToolsHandle:
+    """See `AsyncTools`."""
+
+    def __init__(self, client: SyncClient) -> None:
+        self._client = client
+
+    def execute(self, name: str, arguments: Mapping[str, Any]) -> ToolExecutionResult:
+        """See `AsyncTools.execute`."""
+        return self._client._run(self._client._client.tools.execute(name, arguments))  # noqa: SLF001
+
+
+class SessionHandle:
+    """See `AsyncSession`."""
+
+    def __init__(self, client: SyncClient, session: AsyncSession) -> None:
+        self._client = client
+        self._session = session
+
+    @property
+    def id(self) -> str:
+        """Its id, with which any driver finds it again."""
+        return self._session.id
+
+    @property
+    def record(self) -> Session:
+        """Its record."""
+        return self._session.record
+
+    def run(
+        self,
+        content: Mapping[str, Any],
+        *,
+        priority: ThreadPriority | str = ThreadPriority.NORMAL,
+        timeout_s: float | None = None,
+    ) -> ThreadResult:
+        """See `AsyncSession.run`."""
+        return self._client._run(self._session.run(content, priority=priority, timeout_s=timeout_s))  # noqa: SLF001
+
+    def submit(
+        self, content: Mapping[str, Any], *, priority: ThreadPriority | str = ThreadPriority.NORMAL
+    ) -> ThreadHandle:
+        """See `AsyncSession.submit`."""
+        thread = self._client._run(self._session.submit(content, priority=priority))  # noqa: SLF001
+        return ThreadHandle(self._client, thread)
+
+    def threads(self) -> list[Head]:
+        """See `AsyncSession.threads`."""
+        return self._client._run(self._session.threads())  # noqa: SLF001
+
+
+class ThreadHandle:
+    """See `AsyncThread`."""
+
+    def __init__(self, client: SyncClient, thread: AsyncThread) -> None:
+        self._client = client
+        self._thread = thread
+
+    @property
+    def id(self) -> str:
+        """Its id, with which any driver finds it again."""
+        return self._thread.id
+
+    @property
+    def turn(self) -> int:
+        """Number of the turn this handle is about."""
+        return self._thread.turn
+
+    def result(self, *, timeout_s: float | None = None) -> ThreadResult:
+        """See `AsyncThread.result`."""
+        return self._client._run(self._thread.result(timeout_s=timeout_s))  # noqa: SLF001
+
+    def status(self) -> ThreadState:
+        """See `AsyncThread.status`."""
+        return self._client._run(self._thread.status())  # noqa: SLF001
+
+    def state(self, *, at: int | None = None) -> StateDict:
+        """See `AsyncThread.state`."""
+        return self._client._run(self._thread.state(at=at))  # noqa: SLF001
+
+    def events(self, *, after: int = 0, children: bool = False) -> Iterator[Event]:
+        """See `AsyncThread.events`."""
+        return self._client._iterate(self._thread.events(after=after, children=children))  # noqa: SLF001
+
+    def cancel(self, reason: str = "asked by the driver") -> None:
+        """See `AsyncThread.cancel`."""
+        self._client._run(self._thread.cancel(reason))  # noqa: SLF001
