@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
+from itertools import chain, count
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+from graphs.journal import END, START
 
 
 class EdgeType(StrEnum):
@@ -37,6 +41,19 @@ class Route(BaseModel):
     parameters: dict[str, Any] = {}
     path_map: dict[str, str]
     """Answer -> target node or `END`."""
+
+
+def edge_name(source: str, leads_to: str, taken: Collection[str]) -> str:
+    """The id of an edge that is given none: `source->target`, with `#2` and so on where that is `taken`.
+
+    Args:
+        source: Id of the source.
+        leads_to: Id of the target, or the name of the route function.
+        taken: Ids of the edges before it.
+    """
+    words = {START: "START", END: "END"}
+    name = f"{words.get(source, source)}->{words.get(leads_to, leads_to)}"
+    return next(each for each in chain([name], (f"{name}#{n}" for n in count(2))) if each not in taken)
 
 
 class Edge(BaseModel):

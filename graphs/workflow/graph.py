@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +14,7 @@ DEFAULT_MAX_STEPS = 200
 
 
 class GraphModel(BaseModel):
-    """A named, versioned graph: what is stored, validated, drawn and run. Built by `GraphBuilder` or read from a spec."""
+    """A named, versioned graph: what is stored, checked, drawn and run. Built by `GraphBuilder` or read from a spec."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,6 +44,16 @@ class GraphModel(BaseModel):
             if node.id == node_id:
                 return node
         raise KeyError(node_id)
+
+    def family(self) -> Iterator[GraphModel]:
+        """This graph and all that come along with it, those of its companions included."""
+        yield self
+        for graph in self.workflows:
+            yield from graph.family()
+
+    def companion(self, ref: str) -> GraphModel | None:
+        """The graph called `ref` (`id` or `id@version`) among this one and those that come along with it, or None."""
+        return next((graph for graph in self.family() if ref in (graph.id, graph.ref)), None)
 
 
 class WorkflowMetadata(BaseModel):

@@ -1,0 +1,178 @@
+"""Checks of single nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from graphs.errors import GraphInvalid
+from graphs.journal import END, START
+from graphs.state.schema import StateSchema
+from graphs.workflow.checks.scope import Known, Scope
+from graphs.workflow.graph import GraphModel
+from graphs.workflow.node import ForkConfig, FunctionConfig, LlmConfig, MapConfig, Node, ToolCallConfig
+from graphs.workflow.problems import Problem, unknown
+from graphs.workflow.template import fields
+
+ITEM = "item"
+"""What templates of a node that a map runs call the item."""
+RESERVED = frozenset({START, END, "START", "END"})
+
+
+def check_nodes(scope: Scope) -> Iterator[Problem]:
+    """All problems of the nodes, except where they stand in the graph."""
+    seen: dict[str, int] = {}
+    for index, node in enumerate(scope.graph.nodes):
+        path = f"nodes[{index}]"
+        if not node.id.strip():
+            yield Problem(f"{path}.id", "is empty; give the node a name")
+        if node.id in RESERVED:
+            yield Problem(f"{path}.id", f'"{node.id}" is reserved; choose another name')
+        if node.id in seen:
+            yield Problem(f"{path}.id", f'nodes[{seen[node.id]}] is called "{node.id}" too; choose another name')
+        seen.setdefault(node.id, index)
+        yield from _check_channels(scope, path, node)
+        yield from _check_config(scope, f"{path}.config", node)
+
+
+def _check_channels(scope: Scope, path: str, node: Node) -> Iterator[Problem]:
+    for name, channels in (("reads", node.reads), ("writes", node.writes)):
+        for position, channel in enumerate(channels or ()):
+            yield from scope.channel(f"{path}.{name}[{position}]", channel)
+
+
+def _check_config(scope: Scope, path: str, node: Node) -> Iterator[Problem]:
+    match node.config:
+        case FunctionConfig() as config:
+            yield from scope.function(f"{path}.function", config.function)
+            if config.argument is not None:
+                yield from scope.channel(f"{path}.argument", config.argument)
+            yield from _check_into(scope, path, node, config.into)
+        case LlmConfig() as config:
+            yield from _check_llm(scope, path, node, config)
+        case ToolCallConfig() as config:
+            if scope.known.tools is not None and config.tool not in scope.known.tools:
+                yield Problem(f"{path}.tool", unknown("tool", config.tool, scope.known.tools))
+            yield from _check_arguments(scope, f"{path}.arguments", node, config.arguments)
+            yield from _check_into(scope, path, node, config.into)
+        case ForkConfig() as config:
+            yield from _check_fork(scope, path, node, config)
+        case MapConfig() as config:
+            yield from _check_map(scope, path, node, config)
+
+
+def _check_into(scope: Scope, path: str, node: Node, into: str | None) -> Iterator[Problem]:
+    if into is None or node.id in scope.bodies:
+        return
+    yield from scope.channel(f"{path}.into", into)
+    if node.writes is not None and into not in node.writes:
+        yield Problem(f"{path}.into", f'"{into}" is not among the channels it may write; add it to writes')
+
+
+def _check_llm(scope: Scope, path: str, node: Node, config: LlmConfig) -> Iterator[Problem]:
+    if config.prompt is None and config.messages is None:
+        yield Problem(path, "an llm node needs a prompt or messages")
+    for name, template in (("prompt", config.prompt), ("system", config.system)):
+        if template is not None:
+            yield from _check_template(scope, f"{path}.{name}", node, template)
+    if config.messages is not None:
+        yield from scope.channel(f"{path}.messages", config.messages)
+    if scope.known.models is not None and config.model not in scope.known.models:
+        yield Problem(f"{path}.model", unknown("model", config.model, scope.known.models))
+    yield from _check_into(scope, path, node, config.into)
+
+
+def _check_template(scope: Scope, path: str, node: Node, template: str) -> Iterator[Problem]:
+    try:
+        names = fields(template)
+    except GraphInvalid as error:
+        yield Problem(path, error.message)
+        return
+    for name in sorted(names):
+        if name == ITEM and node.id in scope.bodies:
+            continue
+        yield from scope.channel(path, name)
+        if node.reads is not None and name not in node.reads:
+            yield Problem(path, f'"{name}" is not among the channels it gets; add it to reads')
+
+
+def _check_arguments(scope: Scope, path: str, node: Node, value: Any) -> Iterator[Problem]:
+    if isinstance(value, str):
+        yield from _check_template(scope, path, node, value)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _check_arguments(scope, f"{path}.{name}", node, item)
+    elif isinstance(value, list | tuple):
+        for position, item in enumerate(value):
+            yield from _check_arguments(scope, f"{path}[{position}]", node, item)
+
+
+def _check_fork(scope: Scope, path: str, node: Node, config: ForkConfig) -> Iterator[Problem]:
+    needed = config.policy.join
+    if not isinstance(needed, int):
+        return
+    branches = {target for edge in scope.graph.edges if edge.source == node.id for target in edge.targets}
+    if needed < 1:
+        yield Problem(f"{path}.policy.join", f"waits for {needed} branches; wait for 1 or more")
+    elif needed > len(branches):
+        yield Problem(
+            f"{path}.policy.join",
+            f'waits for {needed} branches, and at most {len(branches)} start at "{node.id}": it could never go on',
+        )
+
+
+def _check_map(scope: Scope, path: str, node: Node, config: MapConfig) -> Iterator[Problem]:
+    for name, channel in (("over", config.over), ("into", config.into)):
+        yield from scope.channel(f"{path}.{name}", channel)
+        if scope.schema is not None and channel in scope.schema.channels and not _holds_list(scope.schema, channel):
+            yield Problem(f"{path}.{name}", f'channel "{channel}" does not hold a list')
+    if node.writes is not None and config.into not in node.writes:
+        yield Problem(f"{path}.into", f'"{config.into}" is not among the channels it may write; add it to writes')
+    if (config.node is None) == (config.workflow is None):
+        yield Problem(path, "a map runs either a node or a workflow; give one of the two")
+    elif config.node is not None:
+        yield from _check_body(scope, path, config.node)
+        for name in ("item", "result"):
+            if getattr(config, name) is not None:
+                yield Problem(
+                    f"{path}.{name}", "is for a map over a workflow; a node gets the item and gives the result"
+                )
+    elif config.workflow is not None:
+        yield from _check_item_workflow(scope, path, config, config.workflow)
+
+
+def _check_body(scope: Scope, path: str, body: str) -> Iterator[Problem]:
+    if body in (START, END):
+        yield Problem(f"{path}.node", "START and END cannot be run")
+        return
+    yield from scope.node(f"{path}.node", body)
+    if body in scope.nodes and not scope.nodes[body].node_type.executable:
+        kind = scope.nodes[body].node_type
+        yield Problem(
+            f"{path}.node", f'"{body}" is a {kind} node; a map runs a function, llm or tool node, or a workflow'
+        )
+
+
+def _check_item_workflow(scope: Scope, path: str, config: MapConfig, ref: str) -> Iterator[Problem]:
+    graph = scope.workflow(ref)
+    if graph is None:
+        if scope.known.workflows is not None and ref not in scope.known.workflows:
+            yield Problem(f"{path}.workflow", unknown("workflow", ref, scope.known.workflows))
+        return
+    channels = _channel_names(graph, scope.known)
+    for name, channel in (("item", config.item), ("result", config.result)):
+        if channel is not None and channels is not None and channel not in channels:
+            yield Problem(f"{path}.{name}", f'workflow "{graph.id}": {unknown("channel", channel, channels)}')
+
+
+def _channel_names(graph: GraphModel, known: Known) -> frozenset[str] | None:
+    channels = graph.state.get("channels")
+    return frozenset(channels) if isinstance(channels, Mapping) else None
+
+
+def _holds_list(schema: StateSchema, channel: str) -> bool:
+    found = schema.arrow_schema.field(channel).type
+    is_list = pa.types.is_list(found) or pa.types.is_large_list(found) or pa.types.is_fixed_size_list(found)
+    return is_list or isinstance(found, pa.BaseExtensionType)

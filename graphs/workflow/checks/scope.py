@@ -1,0 +1,82 @@
+"""What the checks of a graph look things up in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from graphs.errors import NotFoundError
+from graphs.journal import END, START
+from graphs.state.schema import StateSchema
+from graphs.workflow.functions import resolve
+from graphs.workflow.graph import GraphModel
+from graphs.workflow.node import FunctionConfig, LlmConfig, MapConfig, Node, ToolCallConfig
+from graphs.workflow.problems import Problem, unknown
+from graphs.workflow.routing import RouteRegistry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What exists around a graph. None means that it is not known, and skips the checks of it."""
+
+    routes: RouteRegistry
+    tools: Collection[str] | None = None
+    models: Collection[str] | None = None
+    workflows: Collection[str] | None = None
+    """Ids and refs of registered workflows."""
+    functions: Mapping[str, Callable[..., Any]] | None = None
+    """Python callables by reference; what is not in it must be importable."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One graph, and what its names may refer to."""
+
+    graph: GraphModel
+    schema: StateSchema | None
+    """None: the state could not be read, and nothing is said about channels."""
+    known: Known
+    relatives: tuple[GraphModel, ...] = field(default=())
+    """The graphs it came along with; a map may run them too."""
+
+    @cached_property
+    def nodes(self) -> dict[str, Node]:
+        """Node id -> the first node with it."""
+        return {node.id: node for node in reversed(self.graph.nodes)}
+
+    @cached_property
+    def bodies(self) -> frozenset[str]:
+        """Nodes that a map runs for each item."""
+        configs = (node.config for node in self.graph.nodes)
+        return frozenset(config.node for config in configs if isinstance(config, MapConfig) and config.node)
+
+    def workflow(self, ref: str) -> GraphModel | None:
+        """The graph called `ref` among this one, its companions and its relatives."""
+        return next((found for graph in (self.graph, *self.relatives) if (found := graph.companion(ref))), None)
+
+    def channel(self, path: str, name: str) -> Iterator[Problem]:
+        """A problem if the state has no channel `name`."""
+        if self.schema is not None and name not in self.schema.channels:
+            yield Problem(path, unknown("channel", name, self.schema.channels))
+
+    def node(self, path: str, name: str) -> Iterator[Problem]:
+        """A problem if the graph has no node `name`."""
+        if name not in self.nodes and name not in (START, END):
+            yield Problem(path, unknown("node", name, self.nodes))
+
+    def function(self, path: str, ref: str) -> Iterator[Problem]:
+        """A problem if the Python callable `ref` cannot be had."""
+        if self.known.functions is not None:
+            try:
+                resolve(ref, self.known.functions)
+            except NotFoundError as error:
+                yield Problem(path, error.message)
+
+
+def written(node: Node) -> frozenset[str]:
+    """Channels that `node` is known to write: what it declares, and what its kind writes."""
+    config = node.config
+    into = config.into if isinstance(config, FunctionConfig | LlmConfig | ToolCallConfig | MapConfig) else None
+    return frozenset(node.writes or ()) | ({into} if into else frozenset())

@@ -1,0 +1,69 @@
+"""What a route function is: a name, parameters, possible answers, and a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pydantic
+
+from graphs.journal import Usage
+from graphs.workflow.problems import Problem, from_pydantic, unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteContext:
+    """What a route function may know besides the state."""
+
+    steps: int = 0
+    """Steps of this turn so far."""
+    turn: int = 0
+    """Number of the turn, from 1."""
+    usage: Usage = field(default_factory=Usage)
+    """Tokens used so far, as far as whoever asks knows them."""
+
+
+Answer = str | Iterable[str]
+"""One key of a path map, or several: then each of their targets starts a branch."""
+
+
+class NoParameters(pydantic.BaseModel):
+    """A route function that takes none."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteFunction:
+    """A registered route function."""
+
+    name: str
+    description: str
+    call: Callable[..., Answer]
+    """`call(state, context, **parameters)`: the plain state, a `RouteContext`, and the checked parameters."""
+    parameters: type[pydantic.BaseModel] = NoParameters
+    """What it can be told by a workflow. Unknown parameters should be errors (`extra="forbid"`)."""
+    answers: tuple[str, ...] | None = None
+    """Every key it may answer; None if that depends on the state."""
+    channels: tuple[str, ...] = ()
+    """Parameters that name a channel of the state."""
+
+    @property
+    def parameter_schema(self) -> dict[str, Any]:
+        """JSON schema of the parameters."""
+        return self.parameters.model_json_schema()
+
+    def check(self, parameters: Mapping[str, Any]) -> list[Problem]:
+        """What is wrong with `parameters`; paths begin with the name of the parameter."""
+        known = self.parameters.model_fields
+        try:
+            self.parameters.model_validate(dict(parameters))
+        except pydantic.ValidationError as error:
+            return [
+                Problem(problem.path, unknown("parameter", problem.path, known))
+                if problem.path in parameters and problem.path not in known
+                else problem
+                for problem in from_pydantic(error)
+            ]
+        return []

@@ -1,0 +1,262 @@
+"""Graphs as YAML and JSON, one-to-one with `GraphModel`, in a form that people can write by hand.
+
+```yaml
+id: triage
+version: 1.0.0
+state:                                  # channel: type, or {type, reducer, default}
+  text: string
+  notes: {type: {list: string}, reducer: append, default: []}
+nodes:                                  # id, type and the options of the type, beside reads, writes, retry, timeout_s
+  - {id: answer, type: llm, prompt: "Answer briefly: {text}", into: notes}
+  - {id: shout, type: function, function: "my.module:shout", retry: 3}
+edges:                                  # from, and either to (when, default) or route (paths, parameters)
+  - {from: START, to: answer}
+  - {from: answer, route: message_contains, parameters: {keywords: [urgent]}, paths: {matched: shout, not_matched: END}}
+  - {from: shout, to: END}
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+import pydantic
+
+from graphs.journal import END, START
+from graphs.suggest import did_you_mean
+from graphs.workflow.edge import Edge, EdgeType, edge_name
+from graphs.workflow.graph import GraphModel
+from graphs.workflow.node import ForkConfig, FunctionConfig, LlmConfig, MapConfig, Node, ToolCallConfig
+from graphs.workflow.problems import Problem, from_pydantic, invalid, unknown
+from graphs.workflow.text import Format, parse, write
+
+M = TypeVar("M", bound=pydantic.BaseModel)
+
+_CONFIGS: dict[str, type[pydantic.BaseModel]] = {
+    str(config.model_fields["node_type"].default): config
+    for config in (FunctionConfig, LlmConfig, ToolCallConfig, ForkConfig, MapConfig)
+}
+_POLICY = ("join", "deadline_s", "on_branch_error")
+_GRAPH_KEYS = ("id", "name", "version", "description", "max_steps", "metadata", "state", "nodes", "edges", "workflows")
+_NODE_KEYS = ("id", "type", "reads", "writes", "retry", "timeout_s", "position")
+_EDGE_KEYS = ("id", "from", "to", "when", "default", "route", "parameters", "paths", "type")
+_WORDS = {"START": START, "END": END}
+_NAMES = {START: "START", END: "END"}
+
+
+def load(text: str, form: Format = "yaml") -> GraphModel:
+    """The graph in a YAML or JSON text. What it means is checked by `graphs.workflow.validation.validate`.
+
+    Raises:
+        GraphInvalid: It cannot be read; lists all problems with their paths, or with the line of a syntax error.
+    """
+    return from_document(parse(text, form))
+
+
+def dump(graph: GraphModel, form: Format = "yaml") -> str:
+    """The text of a graph, without what is default; `load` makes an equal graph of it."""
+    return write(to_document(graph), form)
+
+
+def to_document(graph: GraphModel) -> dict[str, Any]:
+    """The data that `dump` writes."""
+    head = graph.model_dump(mode="json", include={"version", "description", "max_steps", "metadata"})
+    document: dict[str, Any] = {"id": graph.id, "name": graph.name, **head}
+    for key, default in (("name", graph.id), ("description", ""), ("metadata", {})):
+        if document[key] == default:
+            del document[key]
+    if graph.max_steps == GraphModel.model_fields["max_steps"].default:
+        del document["max_steps"]
+    if graph.state:
+        channels = graph.state.get("channels", {})
+        document["state"] = {name: _short(channel) for name, channel in channels.items()}
+    document["nodes"] = [_node_document(node) for node in graph.nodes]
+    taken: list[str] = []
+    document["edges"] = []
+    for edge in graph.edges:
+        document["edges"].append(_edge_document(edge, taken))
+        taken.append(edge.id)
+    if graph.workflows:
+        document["workflows"] = [to_document(child) for child in graph.workflows]
+    return document
+
+
+def from_document(data: Any) -> GraphModel:
+    """The graph in data such as `to_document` gives; raises GraphInvalid as `load` does."""
+    reader = _Reader()
+    graph = reader.graph(data, "")
+    if graph is None or reader.problems:
+        name = data.get("id") if isinstance(data, Mapping) else None
+        raise invalid(f'workflow "{name}"' if isinstance(name, str) else "workflow", reader.problems)
+    return graph
+
+
+def _node_document(node: Node) -> dict[str, Any]:
+    config = node.config.model_dump(mode="json", exclude_defaults=True)
+    config |= config.pop("policy", {})
+    document = {"id": node.id, "type": str(node.node_type), **config}
+    options = node.model_dump(mode="json", include={"reads", "writes", "timeout_s", "position"}, exclude_none=True)
+    retry = node.retry.model_dump(exclude_defaults=True)
+    if retry:
+        options["retry"] = retry["max_attempts"] if list(retry) == ["max_attempts"] else retry
+    return document | options
+
+
+def _edge_document(edge: Edge, taken: Collection[str]) -> dict[str, Any]:
+    document: dict[str, Any] = {"from": _NAMES.get(edge.source, edge.source)}
+    if edge.target is not None:
+        document["to"] = _NAMES.get(edge.target, edge.target)
+    if edge.condition is not None:
+        condition = edge.condition.model_dump(exclude_none=True)
+        document["when"] = condition["cel"] if list(condition) == ["cel"] else condition
+    if edge.default:
+        document["default"] = True
+    if edge.route is not None:
+        document["route"] = edge.route.function
+        if edge.route.parameters:
+            document["parameters"] = edge.route.parameters
+        document["paths"] = {answer: _NAMES.get(target, target) for answer, target in edge.route.path_map.items()}
+    if edge.edge_type is not _edge_type(document):
+        document["type"] = str(edge.edge_type)
+    if edge.id != edge_name(edge.source, _leads_to(edge.route and edge.route.function, edge.target), taken):
+        document["id"] = edge.id
+    return document
+
+
+def _short(channel: Any) -> Any:
+    """`string` for `{type: string}`, and `{list: string}` for `{type: {list: string}}`."""
+    only_type = isinstance(channel, Mapping) and list(channel) == ["type"]
+    return channel["type"] if only_type and _is_short(channel["type"]) else channel
+
+
+def _edge_type(document: Mapping[str, Any]) -> EdgeType:
+    if "route" in document:
+        return EdgeType.FLEXIBLE_CONDITIONAL
+    return EdgeType.CONDITIONAL if "when" in document or document.get("default") else EdgeType.SIMPLE
+
+
+def _leads_to(function: Any, target: Any) -> str:
+    return str(function if function is not None else target)
+
+
+class _Reader:
+    """Reads documents, and keeps every problem it meets on the way."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def graph(self, data: Any, path: str) -> GraphModel | None:
+        document = self._mapping(data, path, _GRAPH_KEYS)
+        state = self._mapping(document.pop("state", None) or {}, f"{path}.state")
+        nodes = [self._node(item, f"{path}.nodes[{i}]") for i, item in self._items(document, "nodes", path)]
+        edges: list[Edge | None] = []
+        taken: set[str] = set()
+        for index, item in self._items(document, "edges", path):
+            edges.append(self._edge(item, f"{path}.edges[{index}]", taken))
+        children = [self.graph(item, f"{path}.workflows[{i}]") for i, item in self._items(document, "workflows", path)]
+        fields = {
+            "name": document.get("id"),
+            **document,
+            "state": {"channels": {name: _long(channel) for name, channel in state.items()}} if state else {},
+            "nodes": tuple(node for node in nodes if node),
+            "edges": tuple(edge for edge in edges if edge),
+            "workflows": tuple(child for child in children if child),
+        }
+        if "id" not in document:
+            del fields["name"]
+        return self._made(GraphModel, fields, path)
+
+    def _node(self, data: Any, path: str) -> Node | None:
+        kind = data.get("type") if isinstance(data, Mapping) else None
+        config_class = _CONFIGS.get(kind) if isinstance(kind, str) else None
+        if isinstance(data, Mapping) and config_class is None:
+            message = "is missing" if kind is None else unknown("node type", str(kind), _CONFIGS)
+            self._problem(f"{path}.type", message)
+            return None
+        options = [name for name in config_class.model_fields if name != "node_type"] if config_class else []
+        if config_class is ForkConfig:
+            options = list(_POLICY)
+        document = self._mapping(data, path, (*_NODE_KEYS, *options))
+        config = {name: document.pop(name) for name in options if name in document}
+        if config_class is ForkConfig and config:
+            config = {"policy": config}
+        if isinstance(document.get("retry"), int):
+            document["retry"] = {"max_attempts": document["retry"]}
+        document["config"] = {"node_type": document.pop("type", None), **config}
+        return self._made(Node, document, path) if config_class else None
+
+    def _edge(self, data: Any, path: str, taken: set[str]) -> Edge | None:
+        document = self._mapping(data, path, _EDGE_KEYS)
+        if not document:
+            return None
+        fields: dict[str, Any] = {"edge_type": document.get("type", _edge_type(document))}
+        for key, name in (("from", "source"), ("to", "target"), ("default", "default")):
+            if key in document:
+                fields[name] = _word(document[key])
+        if "when" in document:
+            when = document["when"]
+            fields["condition"] = {"cel": when} if isinstance(when, str) else when
+        if "route" in document:
+            paths = self._mapping(document.get("paths", {}), f"{path}.paths")
+            fields["route"] = {
+                "function": document["route"],
+                "parameters": document.get("parameters", {}),
+                "path_map": {answer: _word(target) for answer, target in paths.items()},
+            }
+        else:
+            for key in ("paths", "parameters"):
+                if key in document:
+                    self._problem(f"{path}.{key}", "belongs to a route; add route: NAME")
+        leads_to = _leads_to(document.get("route"), fields.get("target"))
+        fields["id"] = document.get("id", edge_name(str(fields.get("source")), leads_to, taken))
+        taken.add(str(fields["id"]))
+        return self._made(Edge, fields, path)
+
+    def _items(self, document: dict[str, Any], key: str, path: str) -> Sequence[tuple[int, Any]]:
+        found = document.pop(key, None)
+        if isinstance(found, list):
+            return list(enumerate(found))
+        if found is not None:
+            self._problem(f"{path}.{key}", f"must be a list, such as `{key}:` with a line `- ...` for each")
+        return []
+
+    def _mapping(self, data: Any, path: str, keys: Collection[str] | None = None) -> dict[str, Any]:
+        """`data` if it is a mapping, without the keys that are not among `keys`; both are problems."""
+        if not isinstance(data, Mapping):
+            self._problem(path, f"must be a mapping of names to values, and is {_kind(data)}")
+            return {}
+        for key in data:
+            if keys is not None and key not in keys:
+                self._problem(f"{path}.{key}", f"there is no such option{did_you_mean(str(key), keys)}")
+        return {key: value for key, value in data.items() if keys is None or key in keys}
+
+    def _made(self, model: type[M], fields: Mapping[str, Any], path: str) -> M | None:
+        try:
+            return model.model_validate(fields)
+        except pydantic.ValidationError as error:
+            for problem in from_pydantic(error, path):
+                where = problem.path
+                if model is Edge:
+                    where = where.replace("].source", "].from").replace("].target", "].to")
+                self._problem(where, problem.message)
+            return None
+
+    def _problem(self, path: str, message: str) -> None:
+        self.problems.append(Problem(path.removeprefix("."), message))
+
+
+def _is_short(channel: Any) -> bool:
+    return isinstance(channel, str) or (isinstance(channel, Mapping) and len(channel) == 1 and "type" not in channel)
+
+
+def _long(channel: Any) -> Any:
+    return {"type": channel} if _is_short(channel) else channel
+
+
+def _word(value: Any) -> Any:
+    return _WORDS.get(value, value) if isinstance(value, str) else value
+
+
+def _kind(value: Any) -> str:
+    return "empty" if value is None else f"a {type(value).__name__}"
