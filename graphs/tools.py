@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import re
 import reprlib
@@ -11,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+from pydantic import BaseModel
 
 from graphs.errors import ErrorInfo
 from graphs.journal import Usage
@@ -126,7 +128,7 @@ def validate_parameters(config: ToolConfig, arguments: Mapping[str, Any]) -> tup
 
     An argument of another type is converted where nothing can be lost or guessed: text that is a finite number for a
     number (`"3"` -> 3), a number for a string (3 -> `"3"`), the texts `true` and `false` for a boolean, a tuple for an
-    array. Null for an optional parameter counts as not given.
+    array, a pydantic model or dataclass for an object. Null for an optional parameter counts as not given.
 
     Returns:
         The arguments to call the tool with, defaults filled in, in the order of the parameters; and all problems, each
@@ -176,8 +178,16 @@ def _coerce(expected: ParameterType, value: Any) -> Any:
         case ParameterType.ARRAY:
             return list(value) if isinstance(value, list | tuple) else _UNFIT
         case ParameterType.OBJECT:
-            fits = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
-            return dict(value) if fits else _UNFIT
+            return _object_in(value)
+
+
+def _object_in(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    fits = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+    return dict(value) if fits else _UNFIT
 
 
 def _is_number(value: Any) -> bool:

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Mapping
+from enum import Enum
 from string import Formatter
 from typing import Any
 
@@ -28,7 +29,8 @@ _CHANNEL = re.compile(r"[^\W\d]\w*")
 def render(template: str, values: Mapping[str, Any]) -> str:
     """The text of `template` with `values` (channel -> value) filled in.
 
-    Text, numbers and booleans go in as Python prints them, None as empty text, and lists, mappings and models as JSON.
+    Text, numbers and booleans go in as Python prints them, None as empty text, enums as their values, and lists,
+    mappings and models as JSON.
 
     Raises:
         StateInvalid: A channel or a part of it is missing, or its value does not take the format spec.
@@ -145,7 +147,8 @@ def _resolve(path: str, values: Mapping[str, Any]) -> Any:
     except LookupError as error:
         problem = f'channel "{channel}": {error.args[0]}'
         raise StateInvalid(f"template field {{{path}}}: {problem}", problems=[problem], channel=channel) from error
-    return _value(place)
+    value = _value(place)
+    return value.value if isinstance(value, Enum) else value
 
 
 def _field(value: Any, name: str) -> Any:

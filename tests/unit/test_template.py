@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -21,6 +22,10 @@ class Part(BaseModel):
         return "no field"
 
 
+class Color(Enum):
+    RED = "red"
+
+
 @dataclasses.dataclass
 class Point:
     x: int
@@ -37,6 +42,7 @@ VALUES: dict[str, Any] = {
     "parts": [Part(name="one"), Part(name="two", words=2)],
     "table": {"a key": {"x": [10, 20]}, "items": "data"},
     "point": Point(x=7),
+    "color": Color.RED,
 }
 
 
@@ -50,6 +56,7 @@ VALUES: dict[str, Any] = {
         ("{n:03d}|{score:.2f}|{text:>24}", "003|0.12|     héllo {not a field}"),
         ("{flag}|{nothing}|{score}", "True||0.125"),
         ("{notes[0]}{notes[-1]}", "ab"),
+        ("{color}", "red"),
         ("{part.name}/{parts[1].words}/{point.x}", "intro/2/7"),
         ("{table[a key].x[1]} {table.items}", "20 data"),
         ("{notes}", '["a","b"]'),
@@ -117,13 +124,20 @@ def test_fields_are_channel_names() -> None:
 
 
 def test_a_lone_field_keeps_its_type() -> None:
-    value = {"n": "{n}", "list": ["{notes}", "x{n}", 5], "deep": {"part": "{parts[0].words}"}, "spec": "{n:02d}"}
+    value = {
+        "n": "{n}",
+        "list": ["{notes}", "x{n}", 5],
+        "deep": {"part": "{parts[0].words}"},
+        "spec": "{n:02d}",
+        "c": "{color}",
+    }
 
     assert render_value(value, VALUES) == {
         "n": 3,
         "list": [["a", "b"], "x3", 5],
         "deep": {"part": 1},
         "spec": "03",
+        "c": "red",
     }
 
 

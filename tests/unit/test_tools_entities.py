@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import pytest
+from pydantic import BaseModel
 
 from graphs.errors import ErrorInfo
 from graphs.journal import Usage
@@ -21,6 +23,15 @@ from graphs.tools import (
     validate_parameters,
     validate_tool_config,
 )
+
+
+@dataclass
+class Point:
+    x: int
+
+
+class Place(BaseModel):
+    at: Point
 
 
 def config(**types: str) -> ToolConfig:
@@ -54,6 +65,8 @@ def optional(name: str, kind: str, default: Any = None) -> dict[str, ParameterDe
         ("array", [1, "a"], [1, "a"]),
         ("array", (1, 2), [1, 2]),
         ("object", {"a": {"b": 1}}, {"a": {"b": 1}}),
+        ("object", Point(x=1), {"x": 1}),
+        ("object", Place(at=Point(x=1)), {"at": {"x": 1}}),
     ],
 )
 def test_arguments_that_fit(kind: str, given: Any, fitting: Any) -> None:

@@ -1,0 +1,56 @@
+"""Chat with a language model: the port, the question and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from graphs.journal import Usage
+from graphs.messages import Message
+
+OnToken = Callable[[str], None]
+"""Gets each piece of an answer's text as it comes; the pieces together are the text."""
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model is asked."""
+
+    messages: tuple[Message, ...]
+    model: str = ""
+    """What the server calls the model by; empty: what the client's settings say."""
+    temperature: float | None = None
+    """None leaves it to the server, as with `max_tokens`."""
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    """Texts before which the answer ends."""
+    response_format: dict[str, Any] | None = None
+    """Form of the answer as in OpenAI's API, such as `{"type": "json_schema", "json_schema": {...}}`."""
+
+
+class ChatResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model answered."""
+
+    text: str
+    usage: Usage
+    """Zero tokens where the server did not count them."""
+    model: str
+    """What the server says it is."""
+    finish_reason: str
+    """Why the answer ends: `stop`, `length`, ... Empty if the server did not say."""
+
+
+class ChatClient(Protocol):
+    """A way to a language model."""
+
+    async def chat(self, request: ChatRequest, on_token: OnToken | None = None) -> ChatResponse:
+        """Ask, and wait for the whole answer; `on_token` gets its pieces meanwhile.
+
+        Raises:
+            ModelUnavailable: The model cannot be reached, is overloaded or too slow, or broke off its answer.
+            ModelError: It refused the request, or sent something that is no answer.
+        """
+
+    async def close(self) -> None:
+        """Give back connections."""

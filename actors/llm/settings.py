@@ -1,0 +1,78 @@
+"""How a language model is reached: plain data, filled in by the runtime's configuration."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a model server may take, in seconds."""
+
+    connect_s: float = 5.0
+    """Until a connection stands."""
+    first_token_s: float = 60.0
+    """From asking for a connection to the first piece of the answer."""
+    idle_s: float = 30.0
+    """Between two pieces of the answer."""
+    total_s: float = 300.0
+    """For one chat, repeated attempts and the waits between them included."""
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the scripted model takes for an answer."""
+
+    kind: Literal["fixed", "uniform", "lognormal"] = "fixed"
+    mean_s: float = 0.0
+    spread_s: float = 0.0
+    """Half the width of `uniform`, standard deviation of `lognormal`."""
+    seed: int = 0
+    """The n-th answer of a client takes the same time whenever the seed is the same."""
+
+
+class Script(msgspec.Struct, frozen=True, kw_only=True):
+    """What the scripted model says."""
+
+    replies: tuple[str, ...] | dict[str, str] = ()
+    """Answers, or text looked for in the last user message -> answer. If none fits: `scripted: ` and that message."""
+    order: Literal["hash", "sequential"] = "hash"
+    """Which of a list of answers is given: `hash` picks by the messages, so that the same ones have the same answer in
+    any process; `sequential` takes them in turn, each client for itself."""
+    latency: Latency = Latency()
+
+
+class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One configured model. Its `repr` does not show secrets."""
+
+    name: str
+    """What graphs call it by."""
+    provider: Literal["openai", "scripted"] = "openai"
+    """`openai`: any endpoint that speaks OpenAI's chat completions; `scripted`: no model at all."""
+    base_url: str = ""
+    """Everything before `/chat/completions`, such as `http://127.0.0.1:8080/v1`."""
+    model: str = ""
+    """What the server calls it by."""
+    api_key: str | None = None
+    timeouts: Timeouts = Timeouts()
+    max_retries: int = 3
+    """Attempts after the first one."""
+    script: Script = Script()
+
+    @property
+    def shown_url(self) -> str:
+        """`base_url` without credentials and query, for messages."""
+        try:
+            parts = urlsplit(self.base_url)
+        except ValueError:
+            return "a base_url that is no URL"
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"ModelSettings({shown})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        hidden = {"base_url": self.shown_url, "api_key": None if self.api_key is None else "***"}
+        return [(name, hidden.get(name, getattr(self, name))) for name in self.__struct_fields__]
