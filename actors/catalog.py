@@ -13,7 +13,7 @@ from graphs.workflow.graph import GraphModel
 from graphs.workflow.plan import Plan
 
 FunctionSource = Callable[[str], Awaitable[Mapping[str, Any]]]
-"""`id@version` -> the Python callables that came with the workflow, by reference."""
+"""`id@version+build` -> the Python callables that came with the workflow, by reference."""
 
 
 class Catalog:
@@ -62,4 +62,4 @@ class Catalog:
             raise NotFoundError(f"no workflow {ref!r} is deployed; deploy it first", kind="workflow", key=ref)
         graph = GraphModel.model_validate_json(found[1])
         functions = await self._functions(ref)
-        return Plan(graph, StateSchema.from_spec(graph.state, functions), functions)
+        return Plan(graph, StateSchema.from_spec(graph.state, functions), functions, pinned=ref)

@@ -17,25 +17,22 @@ __all__ = [
     "ToolError",
 ]
 
-_Retryable = ClassVar[bool]
-
-
 class Overloaded(GreenroomError):
     """A bounded queue is full; try again after `retry_after_s`. Fields: `destination`, `retry_after_s`."""
 
-    retryable: _Retryable = True
+    retryable: ClassVar[bool] = True
 
 
 class DestinationDied(GreenroomError):
     """The process a message was for has died; it may or may not have handled it. Fields: `destination`."""
 
-    retryable: _Retryable = True
+    retryable: ClassVar[bool] = True
 
 
 class StoreUnavailable(GreenroomError):
     """Redis or Valkey cannot be reached. Fields: `url` (without password)."""
 
-    retryable: _Retryable = True
+    retryable: ClassVar[bool] = True
 
 
 class Fenced(GreenroomError):
@@ -57,4 +54,4 @@ class ModelError(GreenroomError):
 class ModelUnavailable(ModelError):
     """A model server cannot be reached or is overloaded. Fields: `model`, `url`."""
 
-    retryable: _Retryable = True
+    retryable: ClassVar[bool] = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -64,7 +64,7 @@ class Journal(Protocol):
     async def threads(self, session_id: str) -> list[Head]:
         """Records of all threads of a session, oldest first."""
 
-    def follow(self, thread_id: str, *, after: int = 0) -> AsyncIterator[JournalEntry | LiveEvent]:
+    def follow(self, thread_id: str, *, after: int = 0) -> AsyncGenerator[JournalEntry | LiveEvent, None]:
         """Entries with seq > `after` and live events, as they come, without end. Entries arrive once and in order."""
 
 

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ from actors.protocol import (
     StartTurn,
     ToolDone,
 )
+from actors.tools.factory import build_tools
 from graphs.errors import NotFoundError
 from graphs.suggest import did_you_mean
 from graphs.sessions import Session, SessionContext
@@ -39,6 +40,7 @@ from graphs.threads import ThreadPriority, main_thread_id
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.graph import GraphModel
+from runtime.config import Config
 from runtime.connection import Connection
 from runtime.deployment import Deployment, prepare
 from runtime.handles import AsyncSession, AsyncThread
@@ -54,12 +56,14 @@ HOST_RETRY_S = 60.0
 class AsyncClient:
     """The driver API over an open connection; `AsyncRuntime` and `AsyncLocalRuntime` open one and inherit it."""
 
+    config: Config
     _connection: Connection
     _deployments: dict[str, Deployment]
 
     def _attach(self, connection: Connection) -> None:
         self._connection = connection
         self._deployments = {}
+        self._tool_names = [tool.name for tool in build_tools().list_tools()]
         self._catalog = Catalog(connection.store.workflows, self._own_functions)
         self.records = Records(connection.store, self._catalog)
         self.tools = AsyncTools(self)
@@ -77,29 +81,29 @@ class AsyncClient:
             *graphs: Graphs, or paths of YAML or JSON files of graphs.
 
         Returns:
-            `id@version` of each.
+            `id@version+build` of each: what its threads stay on. `id` and `id@version` name the newest build.
 
         Raises:
             GraphInvalid: A graph has problems; all of them are listed.
-            BusinessRuleViolation: This version is deployed already, with another graph.
+            WorkflowFileError: A file cannot be read.
         """
         refs = []
         for graph in graphs:
-            deployment = await prepare(graph, self._connection.store.workflows)
-            await deployment.save(self._connection.store.workflows)
-            for model in deployment.models:
-                self._deployments[model.ref] = deployment
-            self._catalog.forget([model.ref for model in deployment.models])
-            packed = self._connection.pack(deployment.functions) if deployment.functions else b""
-            await self._connection.network.ask(
-                SUPERVISOR,
-                Deploy(
-                    refs=tuple(model.ref for model in deployment.models), kinds=deployment.kinds, functions=packed
-                ),
-                Done,
+            deployment = await prepare(
+                graph, self._connection.store.workflows, tools=self._tool_names, models=self.config.models
             )
+            await self._before_deploy(deployment)
+            await deployment.save(self._connection.store.workflows)
+            self._deployments.update(dict.fromkeys(deployment.models, deployment))
+            self._catalog.forget(deployment.models)
+            packed = self._connection.pack(deployment.functions) if deployment.functions else b""
+            request = Deploy(refs=tuple(deployment.models), kinds=deployment.kinds, functions=packed)
+            await self._connection.network.ask(SUPERVISOR, request, Done)
             refs.append(deployment.ref)
         return refs
+
+    async def _before_deploy(self, deployment: Deployment) -> None:
+        """Start what `deployment` needs besides actors."""
 
     async def _workflow_ref(self, workflow: str) -> str:
         found = await self._connection.store.workflows.get(workflow)
@@ -170,7 +174,7 @@ class AsyncClient:
         max_concurrency: int = 64,
         user_id: str = "",
         priority: ThreadPriority | str = ThreadPriority.NORMAL,
-    ) -> AsyncIterator[ThreadResult]:
+    ) -> AsyncGenerator[ThreadResult, None]:
         """Run a workflow for each input, each in a session of its own; yields the results in the order of the inputs.
 
         Args:

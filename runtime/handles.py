@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol, TypeVar
 
 from actors.ports import Head
@@ -140,7 +140,7 @@ class AsyncThread:
         """Its state after seq `at`; None: now. Raises `NotFoundError` if there is no such seq."""
         return await self._client.records.state(self.id, at=at)
 
-    def events(self, *, after: int = 0, children: bool = False) -> AsyncIterator[Event]:
+    def events(self, *, after: int = 0, children: bool = False) -> AsyncGenerator[Event, None]:
         """What happens in it, from after seq `after` until its turn is over.
 
         Args:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
 
 from actors.catalog import Catalog
-from actors.ports import Head, NodeRunning, Store, TokenChunk
+from actors.ports import Head, LiveEvent, NodeRunning, Store, TokenChunk
 from actors.protocol import TurnDone
 from actors.replay import replay, turn_outcome
 from graphs.errors import GreenroomError, NotFoundError
@@ -16,7 +16,7 @@ from graphs.journal import EntryKind, JournalEntry
 from graphs.sessions import Session
 from graphs.state.schema import StateSchema
 from graphs.threads import child_thread_id
-from runtime import events
+from runtime import events as facts
 from runtime.results import StateDict, ThreadResult
 
 Watch = Callable[[str], None]
@@ -90,17 +90,17 @@ class Records:
 
     async def events(
         self, thread_id: str, *, turn: int, after: int = 0, children: bool = False
-    ) -> AsyncIterator[events.Event]:
+    ) -> AsyncGenerator[facts.Event, None]:
         """What happens in a thread after seq `after`, until turn `turn` is over.
 
         Args:
             thread_id: The thread.
-            turn: The turn whose end ends the events.
+            turn: The turn whose end ends the facts.
             after: Last seq that is already known.
             children: Also what happens in its parallel threads, theirs included, each in its own order.
         """
         # Bounded: a slow reader holds up the followers, which only read.
-        merged: asyncio.Queue[events.Event | BaseException] = asyncio.Queue(1_000)
+        merged: asyncio.Queue[facts.Event | BaseException] = asyncio.Queue(1_000)
         async with asyncio.TaskGroup() as group:
 
             def follow(child: str) -> None:
@@ -114,7 +114,7 @@ class Records:
                     if isinstance(event, BaseException):
                         raise event
                     yield event
-                    if isinstance(event, events.ThreadFinished) and event.thread_id == thread_id:
+                    if isinstance(event, facts.ThreadFinished) and event.thread_id == thread_id:
                         return
             finally:
                 for task in tasks:
@@ -125,7 +125,7 @@ class Records:
         thread_id: str,
         turn: int,
         after: int,
-        merged: asyncio.Queue[events.Event | BaseException],
+        merged: asyncio.Queue[facts.Event | BaseException],
         follow: Watch,
     ) -> None:
         """Put the events of one thread into `merged`, and `follow` the threads it starts."""
@@ -136,7 +136,7 @@ class Records:
                     if schema is None:
                         schema = await self.schema((await self.thread(thread_id)).thread.workflow)
                     for event in _events(thread_id, record, schema):
-                        if isinstance(event, events.BranchesStarted):
+                        if isinstance(event, facts.BranchesStarted):
                             for child in event.threads:
                                 follow(child)
                         await merged.put(event)
@@ -145,7 +145,7 @@ class Records:
         except GreenroomError as error:
             await merged.put(error)
 
-    def _follow(self, thread_id: str, after: int) -> AsyncIterator[Any]:
+    def _follow(self, thread_id: str, after: int) -> AsyncGenerator[JournalEntry | LiveEvent, None]:
         return self.store.journal.follow(thread_id, after=after)
 
 
@@ -154,26 +154,26 @@ def _ends(entry: JournalEntry, turn: int) -> bool:
 
 
 def _events(
-    thread_id: str, record: JournalEntry | NodeRunning | TokenChunk, schema: StateSchema
-) -> Iterator[events.Event]:
+    thread_id: str, record: JournalEntry | LiveEvent, schema: StateSchema
+) -> Iterator[facts.Event]:
     base: dict[str, Any] = {"thread_id": thread_id, "seq": record.seq, "at": record.at}
     match record:
         case NodeRunning():
-            yield events.NodeStarted(**base, node=record.node, attempt=record.attempt, by=record.by)
+            yield facts.NodeStarted(**base, node=record.node, attempt=record.attempt, by=record.by)
         case TokenChunk():
-            yield events.Token(**base, node=record.node, text=record.text)
+            yield facts.Token(**base, node=record.node, text=record.text)
         case JournalEntry():
             yield from _entry_events(base, thread_id, record, schema)
 
 
 def _entry_events(
     base: dict[str, Any], thread_id: str, entry: JournalEntry, schema: StateSchema
-) -> Iterator[events.Event]:
+) -> Iterator[facts.Event]:
     match entry.kind:
         case EntryKind.TURN_STARTED:
-            yield events.TurnStarted(**base, turn=entry.cursor.turn)
+            yield facts.TurnStarted(**base, turn=entry.cursor.turn)
         case EntryKind.STEP_FINISHED:
-            yield events.NodeFinished(
+            yield facts.NodeFinished(
                 **base,
                 node=entry.node or "",
                 delta=_delta(entry, schema),
@@ -185,12 +185,12 @@ def _entry_events(
         case EntryKind.STEP_FAILED:
             assert entry.error is not None
             error = GreenroomError.from_info(entry.error)
-            yield events.NodeFailed(**base, node=entry.node or "", error=error, attempt=entry.attempt, by=entry.by)
+            yield facts.NodeFailed(**base, node=entry.node or "", error=error, attempt=entry.attempt, by=entry.by)
         case EntryKind.JOINED:
             delta = _delta(entry, schema)
-            yield events.BranchesJoined(**base, node=entry.node or "", delta=delta, usage=entry.usage)
+            yield facts.BranchesJoined(**base, node=entry.node or "", delta=delta, usage=entry.usage)
         case EntryKind.TURN_FINISHED:
-            yield events.ThreadFinished(
+            yield facts.ThreadFinished(
                 **base,
                 turn=entry.cursor.turn,
                 status=entry.cursor.status,
@@ -200,7 +200,7 @@ def _entry_events(
     fork = entry.cursor.fork
     if fork is not None and fork.seq == entry.seq:
         children = tuple(child_thread_id(thread_id, fork.seq, index) for index in range(fork.size))
-        yield events.BranchesStarted(**base, node=fork.node, threads=children)
+        yield facts.BranchesStarted(**base, node=fork.node, threads=children)
 
 
 def _delta(entry: JournalEntry, schema: StateSchema) -> dict[str, Any]:

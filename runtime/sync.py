@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from actors.ports import Head
 from actors.protocol import Cluster
@@ -41,17 +42,18 @@ class LoopThread:
             future.cancel()
             raise
 
-    def iterate(self, source: AsyncIterator[_T]) -> Iterator[_T]:
-        """What `source` yields."""
+    def iterate(self, source: AsyncGenerator[_T, None]) -> Iterator[_T]:
+        """What `source` yields; it is closed when the caller stops."""
+        pump = _Pump(source)
         try:
             while True:
                 try:
-                    item = self.run(_next(source))
+                    item = self.run(pump.next())
                 except StopAsyncIteration:
                     return
                 yield item
         finally:
-            self.run(_close(source))
+            self.run(pump.close())
 
     def stop(self) -> None:
         """End the loop."""
@@ -62,14 +64,36 @@ class LoopThread:
         self._loop.close()
 
 
-async def _next(source: AsyncIterator[_T]) -> _T:
-    return await anext(source)
+class _Pump(Generic[_T]):
+    """Runs an asynchronous generator in one task, as its task groups and timeouts require."""
 
+    def __init__(self, source: AsyncGenerator[_T, None]) -> None:
+        self._source = source
+        self._items: asyncio.Queue[_T] = asyncio.Queue(1)
+        self._task: asyncio.Task[None] | None = None
 
-async def _close(source: AsyncIterator[Any]) -> None:
-    close = getattr(source, "aclose", None)
-    if close is not None:
-        await close()
+    async def next(self) -> _T:
+        """The next item. Raises `StopAsyncIteration` after the last one."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        item = asyncio.ensure_future(self._items.get())
+        await asyncio.wait([item, self._task], return_when=asyncio.FIRST_COMPLETED)
+        if item.done():
+            return item.result()
+        item.cancel()
+        self._task.result()
+        raise StopAsyncIteration
+
+    async def close(self) -> None:
+        """Stop the generator where it is."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        async with aclosing(self._source) as source:
+            async for item in source:
+                await self._items.put(item)
 
 
 class _Managed(Protocol):
@@ -123,7 +147,7 @@ class SyncClient:
             raise RuntimeError("the runtime is not open; use it in a `with` block")
         return self._loop.run(coroutine)
 
-    def _iterate(self, source: AsyncIterator[_T]) -> Iterator[_T]:
+    def _iterate(self, source: AsyncGenerator[_T, None]) -> Iterator[_T]:
         if self._loop is None:
             raise RuntimeError("the runtime is not open; use it in a `with` block")
         return self._loop.iterate(source)

@@ -17,7 +17,7 @@ from actors.settings import ActorSettings
 from actors.stores.memory import MemoryStore
 from actors.supervisor.actor import Launcher
 from runtime.client import AsyncClient
-from runtime.config import Config
+from runtime.options import actor_settings, load
 from runtime.connection import Connection
 from runtime.sync import SyncClient
 
@@ -107,11 +107,11 @@ class AsyncLocalRuntime(AsyncClient):
     """
 
     def __init__(self, **options: Any) -> None:
-        self.config = Config.load(**options)
+        self.config = load(**options)
         self._world: LocalWorld | None = None
 
     async def __aenter__(self) -> Self:
-        world = self._world = LocalWorld(self.config.actor_settings("memory://"), MemoryStore())
+        world = self._world = LocalWorld(actor_settings(self.config, "memory://"), MemoryStore())
         await world.spawn(SUPERVISOR, SUPERVISOR)
         network = Network(world)
 

@@ -48,13 +48,13 @@ class Plan:
     schema: StateSchema
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     routes: RouteRegistry = SHIPPED_ROUTES
-    item_of: str = ""
-    """The map whose single item this plan runs."""
+    pinned: str = ""
+    """What threads call it: the graph's own `id@version` if empty."""
 
     @property
     def ref(self) -> str:
-        """`id@version`, or `id@version#map` for the plan of an item."""
-        return f"{self.graph.ref}#{self.item_of}" if self.item_of else self.graph.ref
+        """`id@version+build`, with `#map` behind it for the plan of an item."""
+        return self.pinned or self.graph.ref
 
     def function(self, ref: str) -> Callable[..., Any]:
         """The Python callable called `module:qualname`. Raises `NotFoundError`."""
@@ -126,7 +126,7 @@ class Plan:
             }
         )
         schema = StateSchema.from_spec(state, self.functions)
-        return Plan(graph, schema, self.functions, self.routes, item_of=map_id)
+        return Plan(graph, schema, self.functions, self.routes, f"{self.ref}#{map_id}")
 
 
 def _item_type(state: Mapping[str, Any], channel: str) -> Any:

@@ -15,7 +15,7 @@ import msgspec
 from graphs.errors import ErrorInfo, GreenroomError, RoutingError, StepLimitExceeded
 from graphs.journal import END, START, Cursor, Fork, Usage
 from graphs.threads import ThreadState, check_transition
-from graphs.workflow.node import MapConfig, NodeType
+from graphs.workflow.node import ForkConfig, MapConfig, NodeType
 from graphs.workflow.plan import Plan, PlannedEdge
 from graphs.workflow.routing import RouteContext
 
@@ -189,7 +189,7 @@ def _guarded(
     if isinstance(config, MapConfig):
         items = len(state[config.over] or ())
         return _replace(cursor, fork=Fork(node=target, seq=seq, join=target, items=items))
-    if config.node_type == NodeType.FORK:
+    if isinstance(config, ForkConfig):
         return _leave(plan, _replace(cursor, steps=cursor.steps + 1), target, state, seq, Usage())
     return _replace(cursor, node=target)
 

@@ -1,0 +1,175 @@
+"""Making a workflow ready to be stored: validated with all it refers to, and pinned to exactly this content.
+
+What is stored under `id@version+build` never changes: the build is a digest of the graph, of the graphs its maps run and
+of the source of its Python functions. A thread stays on the build it started with; `id` and `id@version` name the build
+that was deployed last. So a changed graph may be deployed again under the same version, and nothing that runs notices.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.ports import WorkflowRepository
+from graphs.workflow.builder import GraphBuilder
+from graphs.workflow.functions import is_reference, resolve
+from graphs.workflow.graph import GraphModel
+from graphs.workflow.node import FunctionConfig, MapConfig, NodeType
+from graphs.workflow.registry import template, template_names
+from graphs.workflow.spec import load
+from graphs.workflow.validation import ensure_valid
+from runtime.errors import WorkflowFileError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A workflow and the workflows that come along with it, ready to be stored."""
+
+    models: Mapping[str, GraphModel]
+    """`id@version+build` -> graph; the workflow itself is the last."""
+    functions: Mapping[str, Callable[..., Any]]
+    """All Python callables they refer to, by reference."""
+
+    @property
+    def ref(self) -> str:
+        """`id@version+build` of the workflow itself."""
+        return list(self.models)[-1]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of executors they need."""
+        kinds = {node.node_type for model in self.models.values() for node in model.nodes}
+        return tuple(sorted(kind for kind in kinds if kind.executable))
+
+    async def save(self, workflows: WorkflowRepository) -> None:
+        """Store the graphs, those that others refer to first."""
+        now = time.time()
+        for ref, model in self.models.items():
+            await workflows.save(ref, model.model_dump_json(exclude_defaults=True).encode(), at=now)
+
+
+async def prepare(
+    graph: GraphBuilder | GraphModel | str | Path,
+    workflows: WorkflowRepository,
+    *,
+    tools: Collection[str],
+    models: Collection[str],
+) -> Deployment:
+    """Read, validate and pin a workflow.
+
+    Args:
+        graph: A graph, or the path of a YAML or JSON file, or the name of a shipped template.
+        workflows: Those that maps may refer to besides those that come along.
+        tools: Names of the tools there are.
+        models: Names of the models there are.
+
+    Raises:
+        GraphInvalid: It has problems; all of them are listed.
+        WorkflowFileError: The file cannot be read.
+    """
+    functions: dict[str, Callable[..., Any]] = {}
+    if isinstance(graph, GraphBuilder):
+        functions = graph.functions
+        model = graph.build()
+    else:
+        model = graph if isinstance(graph, GraphModel) else read_graph(graph)
+    known = await workflows.list()
+    names = {name for ref in known for name in (ref, ref.partition("+")[0], ref.partition("@")[0])}
+    ensure_valid(model, known_tools=tools, known_models=models, known_workflows=names, functions=functions)
+    for ref in _references(model):
+        functions.setdefault(ref, resolve(ref, functions))
+    pinned: dict[str, GraphModel] = {}
+    await _pin(model, {}, functions, workflows, pinned)
+    return Deployment(models=pinned, functions=functions)
+
+
+def read_graph(source: str | Path) -> GraphModel:
+    """The graph in a YAML or JSON file, or the shipped template of this name.
+
+    Raises:
+        WorkflowFileError: There is no such file or template, or it cannot be read.
+        GraphInvalid: What it says is no graph; all problems are listed.
+    """
+    if isinstance(source, str) and source in template_names():
+        return template(source)
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml", ".json"):
+        names = ", ".join(template_names())
+        raise WorkflowFileError(
+            f"{source} is neither a .yaml, .yml or .json file nor a shipped template ({names})", path=str(source)
+        )
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise WorkflowFileError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise WorkflowFileError(f"cannot read {path}: it is not UTF-8 text", path=str(path)) from error
+    return load(text, "json" if path.suffix == ".json" else "yaml")
+
+
+async def _pin(
+    graph: GraphModel,
+    outer: Mapping[str, str],
+    functions: Mapping[str, Callable[..., Any]],
+    workflows: WorkflowRepository,
+    pinned: dict[str, GraphModel],
+) -> str:
+    """Pin `graph` and what comes along with it into `pinned`; its ref is returned."""
+    names = dict(outer)
+    for child in graph.workflows:
+        names[child.id] = names[child.ref] = await _pin(child, names, functions, workflows, pinned)
+    nodes = []
+    for node in graph.nodes:
+        config = node.config
+        if isinstance(config, MapConfig) and config.workflow is not None:
+            ref = names.get(config.workflow)
+            if ref is None:
+                found = await workflows.get(config.workflow)
+                assert found is not None, "validated before"
+                ref = found[0]
+            nodes.append(node.model_copy(update={"config": config.model_copy(update={"workflow": ref})}))
+        else:
+            nodes.append(node)
+    model = graph.model_copy(update={"nodes": tuple(nodes), "workflows": ()})
+    ref = f"{graph.ref}+{_digest(model, functions)}"
+    pinned[ref] = model
+    return ref
+
+
+def _digest(model: GraphModel, functions: Mapping[str, Callable[..., Any]]) -> str:
+    content = hashlib.sha256(model.model_dump_json().encode())
+    for ref in sorted(_references(model)):
+        content.update(_source(functions[ref]).encode())
+    return content.hexdigest()[:8]
+
+
+def _source(function: Callable[..., Any]) -> str:
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):  # typed into a prompt, built in, or an object that can be called
+        code = getattr(function, "__code__", None)
+        return repr((code.co_code, code.co_consts)) if code is not None else repr(type(function))
+
+
+def _references(model: GraphModel) -> set[str]:
+    """Every Python callable that a graph and those within it refer to."""
+    found = set()
+    for node in model.nodes:
+        if node.node_type is NodeType.FUNCTION:
+            assert isinstance(node.config, FunctionConfig)
+            found.add(node.config.function)
+    for edge in model.edges:
+        if edge.condition is not None and edge.condition.function is not None:
+            found.add(edge.condition.function)
+        if edge.route is not None:
+            found.add(edge.route.function)
+    for channel in model.state.get("channels", {}).values():
+        found.add(str(channel.get("reducer", "")))
+    for child in model.workflows:
+        found |= _references(child)
+    return {ref for ref in found if is_reference(ref)}

@@ -1,0 +1,78 @@
+"""From what a user says to what actors are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actors.llm.settings import Latency, ModelSettings, Script, Timeouts
+from actors.settings import ActorSettings, ExecutorSettings, HostSettings
+from runtime.config import Config, ModelConfig, load_config
+
+NO_LOCAL_MODEL = "http://127.0.0.1:9/v1"
+"""Nothing answers there: what a model of provider `local` has while no local model server runs."""
+
+
+def load(*, address: str | None = None, redis_url: str | None = None, **options: Any) -> Config:
+    """The configuration for a runtime.
+
+    Args:
+        address: Short for `ray={"address": ...}`.
+        redis_url: Short for `redis={"url": ...}`.
+        **options: Fields of `Config`; sections as mappings.
+
+    Raises:
+        ConfigError: An option is unknown or wrong; all problems are listed.
+    """
+    if address is not None:
+        options["ray"] = {**options.get("ray", {}), "address": address}
+    if redis_url is not None:
+        options["redis"] = {**options.get("redis", {}), "url": redis_url}
+    return load_config(**options)
+
+
+def actor_settings(config: Config, redis_url: str, *, local_model_url: str | None = None) -> ActorSettings:
+    """What actor processes are told.
+
+    Args:
+        config: The configuration.
+        redis_url: URL of the store, with password.
+        local_model_url: Base URL of the local model server, if it runs.
+    """
+    executors = config.executors
+    return ActorSettings(
+        redis_url=redis_url,
+        hosts=HostSettings(min_hosts=config.hosts.min, max_hosts=config.hosts.max, capacity=config.hosts.capacity),
+        executors={
+            kind: ExecutorSettings(processes=pool.processes, concurrency=pool.concurrency)
+            for kind, pool in (("function", executors.function), ("llm", executors.llm), ("tool", executors.tool))
+        },
+        models={name: _model_settings(name, model, local_model_url) for name, model in config.models.items()},
+        log_level=config.log_level,
+    )
+
+
+def _model_settings(name: str, model: ModelConfig, local_model_url: str | None) -> ModelSettings:
+    local = model.provider == "local"
+    return ModelSettings(
+        name=name,
+        provider="scripted" if model.provider == "scripted" else "openai",
+        base_url=(local_model_url or NO_LOCAL_MODEL) if local else (model.base_url or ""),
+        model="local" if local else (model.model or ""),
+        api_key=model.key(),
+        timeouts=Timeouts(
+            connect_s=model.timeouts.connect_s,
+            first_token_s=model.timeouts.first_token_s,
+            idle_s=model.timeouts.idle_s,
+            total_s=model.timeouts.total_s,
+        ),
+        max_retries=model.max_retries,
+        script=Script(
+            replies=model.replies if isinstance(model.replies, dict) else tuple(model.replies),
+            latency=Latency(
+                kind=model.latency.kind,
+                mean_s=model.latency.mean_s,
+                spread_s=model.latency.spread_s,
+                seed=model.latency.seed,
+            ),
+        ),
+    )
