@@ -1,0 +1,168 @@
+"""Ray: the only module here that knows it. A process of ours is a Ray actor, and a channel's frames are Ray calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pkgutil
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Protocol
+
+import msgspec
+import ray
+from ray import cloudpickle
+from ray.actor import ActorHandle
+from ray.exceptions import ActorUnavailableError, ObjectLostError, RayError, RayTaskError
+
+from actors import frames
+from actors.errors import DestinationDied
+from actors.mailbox import Mailbox
+from graphs.errors import ErrorInfo, GreenroomError, describe
+
+__all__ = ["Process", "RayTransport", "cloudpickle", "ray_actor", "start"]
+
+_log = logging.getLogger(__name__)
+
+_CONCURRENCY = 10_000
+_CONTROL_CONCURRENCY = 8
+_ERROR_CHARS = 300
+
+
+class Process(Protocol):
+    """What a factory builds: the inside of one operating system process."""
+
+    mailbox: Mailbox
+
+    async def start(self) -> None:
+        """Connect, and begin to work."""
+
+    async def close(self) -> None:
+        """Stop, and give back what `start` took. It closes the mailbox."""
+
+
+@ray.remote(
+    num_cpus=0,
+    max_concurrency=_CONCURRENCY,
+    concurrency_groups={"control": _CONTROL_CONCURRENCY},
+    enable_task_events=False,
+)
+class _RayProcess:
+    """A `Process` as a Ray actor. It is built inside, in the event loop that runs it, by the first call."""
+
+    def __init__(self, factory: str, settings: bytes) -> None:
+        self._factory = factory
+        self._settings = settings
+        self._process: Process | None = None
+        self._starting: asyncio.Task[Process] | None = None
+
+    async def start(self) -> bytes:
+        """Build and start, once; the response is an `ErrorInfo`, or nothing."""
+        process = await self._started()
+        return frames.encode(process) if isinstance(process, ErrorInfo) else b""
+
+    async def call(self, frame: bytes) -> bytes:
+        """See `Mailbox.call`."""
+        process = self._process or await self._started()
+        if isinstance(process, ErrorInfo):
+            return _never_started(process)
+        return await process.mailbox.call(frame)
+
+    async def replies(self, channel_id: str, known: bool) -> AsyncIterator[bytes]:
+        """See `Mailbox.replies`."""
+        process = self._process or await self._started()
+        if isinstance(process, ErrorInfo):
+            yield _never_started(process)
+            return
+        async for batch in process.mailbox.replies(channel_id, known=known):
+            yield batch
+
+    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
+    async def ping(self) -> int:
+        """Id of the operating system process. Answered even while the process is busy."""
+        return os.getpid()
+
+    async def close(self) -> None:
+        """Close the process; what is pending fails at its callers."""
+        if self._process is not None:
+            await self._process.close()
+
+    async def _started(self) -> Process | ErrorInfo:
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        await asyncio.wait([self._starting])
+        error = self._starting.exception()
+        if error is None:
+            return self._starting.result()
+        _log.error("%s could not start", self._factory, exc_info=error)
+        return describe(error)
+
+    async def _start(self) -> Process:
+        process: Process = pkgutil.resolve_name(self._factory)(self._settings)
+        await process.start()
+        self._process = process
+        return process
+
+
+def _never_started(error: ErrorInfo) -> bytes:
+    return frames.encode(frames.Replies([], f"could not start: {error.message}"))
+
+
+def ray_actor(factory: str, settings: bytes, **options: Any) -> ActorHandle:
+    """Create a process of our own as a Ray actor. Nothing runs in it before `start` or the first message.
+
+    Args:
+        factory: `module:function` that takes `settings` and returns a `Process`. It is imported over there.
+        settings: Plain data, encoded.
+        **options: Ray's actor options (`name`, `lifetime`, `resources`, `max_restarts`, ...). It takes no CPUs unless
+            `num_cpus` says so.
+    """
+    actor: Any = _RayProcess
+    return actor.options(**options).remote(factory, settings)
+
+
+async def start(actor: ActorHandle) -> None:
+    """Wait until the process of `ray_actor` has started.
+
+    Raises:
+        GreenroomError: What its factory or its `start` raised.
+        DestinationDied: It died.
+    """
+    with _deaths():
+        error = await actor.start.remote()
+    if error:
+        raise GreenroomError.from_info(msgspec.msgpack.decode(error, type=ErrorInfo))
+
+
+class RayTransport:
+    """To the process of a Ray actor made by `ray_actor`."""
+
+    def __init__(self, actor: ActorHandle) -> None:
+        self._call = actor.call
+        self._replies = actor.replies
+
+    async def call(self, frame: bytes) -> bytes:
+        """See `Transport`."""
+        with _deaths():
+            return await self._call.remote(frame)
+
+    async def replies(self, channel_id: str, *, known: bool) -> AsyncIterator[bytes]:
+        """See `Transport`."""
+        with _deaths():
+            async for batch in self._replies.remote(channel_id, known):
+                yield await batch
+
+
+@contextlib.contextmanager
+def _deaths() -> Iterator[None]:
+    """Ray's errors as `DestinationDied`, but for those of our own code over there."""
+    try:
+        yield
+    except RayTaskError:
+        raise
+    except RayError as error:
+        text = " ".join(str(error).split())[:_ERROR_CHARS]
+        # A lost object is a lost reply: it is sent again, if there is still someone to send it.
+        unavailable = isinstance(error, (ActorUnavailableError, ObjectLostError))
+        raise DestinationDied(text, unavailable=unavailable) from error

@@ -1,0 +1,559 @@
+"""Channels and mailboxes in one event loop, over transports that fail where the test says."""
+
+import asyncio
+import contextlib
+import logging
+
+import pytest
+
+from actors.errors import DestinationDied, Overloaded, ToolError
+from actors.frames import decode_frame
+from actors.mailbox import Channel, LocalTransport, Mailbox
+from graphs.errors import Cancelled, NodeError
+
+
+class Desk:
+    """Answers at once with the body in upper case, but holds messages that start with `hold` until told."""
+
+    def __init__(self):
+        self.started = []
+        self.cancelled = []
+        self.doors = {}
+        self.arrivals = asyncio.Event()
+
+    async def handle(self, body):
+        self.started.append(body)
+        self.arrivals.set()
+        if body.startswith(b"hold"):
+            try:
+                await self.doors.setdefault(body, asyncio.Event()).wait()
+            except asyncio.CancelledError:
+                self.cancelled.append(body)
+                raise
+        return body.upper()
+
+    async def arrived(self, count):
+        while len(self.started) < count:
+            self.arrivals.clear()
+            await self.arrivals.wait()
+
+    def release(self, body):
+        self.doors.setdefault(body, asyncio.Event()).set()
+
+
+class Wire(LocalTransport):
+    """Counts what is carried, and fails where it is told to."""
+
+    def __init__(self, mailbox):
+        super().__init__(mailbox)
+        self.frames = []
+        self.streams = 0
+        self.lose_requests = 0
+        self.lose_responses = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.cut = asyncio.Event()
+        self.dead = False
+
+    @property
+    def counts(self):
+        return [len(frame.messages) for frame in self.frames]
+
+    def _check(self):
+        if self.dead:
+            raise DestinationDied("killed")
+
+    async def call(self, frame):
+        self.frames.append(decode_frame(frame))
+        await self.gate.wait()
+        self._check()
+        if self.lose_requests:
+            self.lose_requests -= 1
+            raise DestinationDied("lost on the way there", unavailable=True)
+        replies = await super().call(frame)
+        self._check()
+        if self.lose_responses:
+            self.lose_responses -= 1
+            raise DestinationDied("lost on the way back", unavailable=True)
+        return replies
+
+    async def replies(self, channel_id, *, known):
+        self.streams += 1
+        self._check()
+        async with contextlib.aclosing(super().replies(channel_id, known=known)) as stream:
+            while True:
+                following = asyncio.ensure_future(anext(stream, None))
+                cut = asyncio.ensure_future(self.cut.wait())
+                try:
+                    await asyncio.wait([following, cut], return_when=asyncio.FIRST_COMPLETED)
+                    self._check()
+                    if cut.done():
+                        self.cut.clear()
+                        raise DestinationDied("the stream broke", unavailable=True)
+                    if following.result() is None:
+                        return
+                    yield following.result()
+                finally:
+                    for task in (following, cut):
+                        task.cancel()
+                    await asyncio.gather(following, cut, return_exceptions=True)
+
+    def kill(self):
+        self.dead = True
+        self.gate.set()
+        self.cut.set()
+
+
+@contextlib.asynccontextmanager
+async def connected(handler, *, capacity=10_000, **mailbox_options):
+    mailbox = Mailbox(handler, **mailbox_options)
+    wire = Wire(mailbox)
+    channel = Channel("desk-1", wire, capacity=capacity)
+    try:
+        yield channel, wire, mailbox
+    finally:
+        await channel.close()
+        await mailbox.close()
+
+
+async def until(condition):
+    """Let other tasks run until `condition()` holds."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def test_a_lone_message_goes_in_one_call_and_its_reply_comes_back_in_it():
+    async with connected(Desk()) as (channel, wire, _):
+        answers = [await channel.ask(body) for body in (b"a", b"b", b"c")]
+
+        assert answers == [b"A", b"B", b"C"]
+        assert wire.counts == [1, 1, 1]
+
+
+async def test_messages_of_one_turn_of_the_loop_go_in_one_call():
+    desk = Desk()
+    async with connected(desk) as (channel, wire, _):
+
+        async def tell():
+            channel.tell(b"t")
+
+        asks = [channel.ask(b"%d" % number) for number in range(10)]
+        answers = await asyncio.gather(tell(), *asks)
+
+        assert answers == [None, *(b"%d" % number for number in range(10))]
+        assert desk.started == [b"t", *answers[1:]]
+        assert wire.counts == [11]
+
+
+async def test_messages_that_come_while_calls_are_under_way_go_together_in_the_next():
+    async with connected(Desk()) as (channel, wire, _), asyncio.TaskGroup() as tasks:
+        wire.gate.clear()
+        for carried in (1, 2):
+            tasks.create_task(channel.ask(b"first"))
+            await until(lambda carried=carried: len(wire.frames) == carried)
+        for _ in range(20):
+            tasks.create_task(channel.ask(b"later"))
+            await asyncio.sleep(0)
+
+        assert wire.counts == [1, 1]
+
+        wire.gate.set()
+        await until(lambda: len(wire.frames) == 3)
+
+        assert wire.counts == [1, 1, 20]
+
+
+async def test_many_messages_are_shared_out_among_the_calls():
+    async with connected(Desk()) as (channel, wire, _):
+        answers = await asyncio.gather(*(channel.ask(b"%d" % number) for number in range(100)))
+
+        assert answers == [b"%d" % number for number in range(100)]
+        assert wire.counts == [50, 50]
+
+
+async def test_handlers_start_in_the_order_sent_even_if_calls_overtake_each_other():
+    desk = Desk()
+
+    class Slow(Wire):
+        async def call(self, frame):
+            if decode_frame(frame).seq == 0:
+                await until(lambda: self.frames)
+            return await super().call(frame)
+
+    mailbox = Mailbox(desk)
+    wire = Slow(mailbox)
+    channel = Channel("desk-1", wire)
+    numbers = [b"%d" % number for number in range(100)]
+    await asyncio.gather(*(channel.ask(number) for number in numbers))
+    await channel.close()
+
+    assert [frame.seq for frame in wire.frames][:2] == [1, 0]
+    assert desk.started == numbers
+
+
+async def test_a_long_ask_holds_up_nothing_and_leaves_later_messages_their_own_call():
+    desk = Desk()
+    async with connected(desk) as (channel, wire, _), asyncio.TaskGroup() as tasks:
+        long = tasks.create_task(channel.ask(b"hold"))
+        await desk.arrived(1)
+        others = [await channel.ask(b"%d" % number) for number in range(5)]
+
+        assert others == [b"%d" % number for number in range(5)]
+        assert wire.counts == [1] * 6
+        assert not long.done()
+
+        desk.release(b"hold")
+
+        assert await long == b"HOLD"
+        assert wire.streams == 1
+
+
+async def test_late_replies_come_on_one_stream():
+    desk = Desk()
+    async with connected(desk) as (channel, wire, _), asyncio.TaskGroup() as tasks:
+        asks = [tasks.create_task(channel.ask(b"hold%d" % number)) for number in range(20)]
+        await desk.arrived(20)
+        await until(lambda: not channel._calls)
+        for number in reversed(range(20)):
+            desk.release(b"hold%d" % number)
+
+        assert [await ask for ask in asks] == [b"HOLD%d" % number for number in range(20)]
+        assert (wire.counts, wire.streams) == ([20], 1)
+
+
+async def test_a_full_channel_refuses_and_takes_messages_again_when_there_is_room():
+    desk = Desk()
+    async with connected(desk, capacity=3) as (channel, _, _), asyncio.TaskGroup() as tasks:
+        asks = [tasks.create_task(channel.ask(b"hold%d" % number)) for number in range(3)]
+        await desk.arrived(3)
+
+        with pytest.raises(Overloaded) as refused:
+            await channel.ask(b"one too many")
+
+        assert refused.value.info().fields == {"destination": "desk-1", "retry_after_s": 0.1}
+
+        desk.release(b"hold0")
+        await asks[0]
+
+        assert await channel.ask(b"now") == b"NOW"
+
+        for number in range(3):
+            desk.release(b"hold%d" % number)
+
+
+async def test_tells_that_are_not_sent_are_bounded():
+    async with connected(Desk(), capacity=3) as (channel, _, _):
+        for _ in range(3):
+            channel.tell(b"t")
+        with pytest.raises(Overloaded, match=r"3 messages to desk-1 are pending; try again in 0\.1 s"):
+            channel.tell(b"one too many")
+
+
+async def test_a_full_mailbox_refuses_asks_and_counts_lost_tells():
+    desk = Desk()
+    async with connected(desk, capacity=100) as (channel, _, mailbox), asyncio.TaskGroup() as tasks:
+        mailbox._capacity = 2
+        asks = [tasks.create_task(channel.ask(b"hold%d" % number)) for number in range(2)]
+        await desk.arrived(2)
+        channel.tell(b"lost")
+
+        with pytest.raises(Overloaded) as refused:
+            await channel.ask(b"one too many")
+
+        assert refused.value.info().fields == {"destination": "desk-1", "retry_after_s": 0.1}
+        assert mailbox.failed_tells_count == 1
+        assert desk.started == [b"hold0", b"hold1"]
+
+        for number in range(2):
+            desk.release(b"hold%d" % number)
+        await asyncio.gather(*asks)
+
+
+async def test_cancelling_the_caller_cancels_the_handler():
+    desk = Desk()
+    async with connected(desk) as (channel, _, _):
+        ask = asyncio.create_task(channel.ask(b"hold"))
+        await desk.arrived(1)
+        ask.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ask
+        await until(lambda: desk.cancelled)
+
+        assert desk.cancelled == [b"hold"]
+        assert await channel.ask(b"next") == b"NEXT"
+
+
+async def test_a_message_whose_caller_was_cancelled_before_it_was_sent_is_not_sent():
+    desk = Desk()
+    async with connected(desk) as (channel, wire, _), asyncio.TaskGroup() as tasks:
+        wire.gate.clear()
+        for carried in (1, 2):
+            tasks.create_task(channel.ask(b"first"))
+            await until(lambda carried=carried: len(wire.frames) == carried)
+        ask = tasks.create_task(channel.ask(b"never"))
+        await until(lambda: len(channel._pending) == 3)
+        ask.cancel()
+        await asyncio.wait([ask])
+        wire.gate.set()
+
+        assert await channel.ask(b"next") == b"NEXT"
+        assert desk.started == [b"first", b"first", b"next"]
+
+
+async def test_a_timeout_cancels_the_handler():
+    desk = Desk()
+    async with connected(desk) as (channel, _, _):
+        with pytest.raises(TimeoutError):
+            await channel.ask(b"hold", timeout_s=0.02)
+        await until(lambda: desk.cancelled)
+
+        assert desk.cancelled == [b"hold"]
+
+
+async def test_errors_of_the_handler_reach_the_caller_typed(caplog):
+    class Failing:
+        async def handle(self, body):
+            match body:
+                case b"typed":
+                    raise ToolError("no such file; check the path", tool="cat")
+                case b"foreign":
+                    raise ZeroDivisionError("division by zero")
+                case b"cancelled":
+                    raise asyncio.CancelledError
+                case b"unsendable":
+                    raise ToolError("broken", tool=object())
+                case b"number":
+                    return 7
+                case _:
+                    return None
+
+    async with connected(Failing()) as (channel, _, mailbox):
+        bodies = (b"typed", b"foreign", b"cancelled", b"unsendable", b"number")
+        errors = await asyncio.gather(*map(channel.ask, bodies), return_exceptions=True)
+
+        assert [(type(error), error.message, error.fields) for error in errors] == [
+            (ToolError, "no such file; check the path", {"tool": "cat"}),
+            (NodeError, "division by zero", {"code": "ZeroDivisionError"}),
+            (Cancelled, "the message's handler was cancelled", {}),
+            (ToolError, "broken", {}),
+            (NodeError, "a handler returned int; return bytes or None", {"code": "TypeError"}),
+        ]
+        assert [record.getMessage() for record in caplog.records if record.name == "actors.mailbox"] == [
+            "a message's handler failed: division by zero",
+            "the fields of ToolError cannot be sent; they must be JSON-able",
+            "a message's handler failed: a handler returned int; return bytes or None",
+        ]
+        assert await channel.ask(b"nothing") == b""
+
+        caplog.clear()
+        channel.tell(b"typed")
+        await until(lambda: mailbox.failed_tells_count)
+
+        assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+            (logging.ERROR, "a message that wants no reply failed: no such file; check the path")
+        ]
+
+
+async def test_a_dead_destination_fails_everything_that_is_pending_and_all_that_comes_later(caplog):
+    desk = Desk()
+    async with connected(desk) as (channel, wire, _):
+        pending = [asyncio.create_task(channel.ask(b"hold%d" % number)) for number in range(3)]
+        await desk.arrived(3)
+        await until(lambda: not channel._calls)
+        wire.kill()
+        pending.append(asyncio.create_task(channel.ask(b"while dying")))
+        errors = await asyncio.gather(*pending, return_exceptions=True)
+
+        assert [(type(error), error.destination) for error in errors] == [(DestinationDied, "desk-1")] * 4
+        assert str(errors[0]) == "desk-1 died (killed); look up where it lives now, and ask again"
+
+        carried = len(wire.frames)
+        with pytest.raises(DestinationDied):
+            await channel.ask(b"later")
+        channel.tell(b"later")
+
+        assert channel.lost_tells_count == 1
+        assert "1 messages to desk-1 are lost: it died (killed)" in caplog.text
+        assert len(wire.frames) == carried
+
+
+async def test_a_transport_that_breaks_in_an_unknown_way_fails_what_is_pending(caplog):
+    class Broken(Wire):
+        async def call(self, frame):
+            raise ValueError("no idea")
+
+    mailbox = Mailbox(Desk())
+    channel = Channel("desk-1", Broken(mailbox))
+
+    with pytest.raises(DestinationDied, match=r"desk-1 cannot be talked to \(ValueError: no idea\)"):
+        await channel.ask(b"a")
+
+    assert "the channel to desk-1 failed" in caplog.text
+
+    await mailbox.close()
+
+
+async def test_closing_the_mailbox_answers_everything():
+    desk = Desk()
+    async with connected(desk) as (channel, _, mailbox):
+        pending = [asyncio.create_task(channel.ask(b"hold%d" % number)) for number in range(3)]
+        await desk.arrived(3)
+        await mailbox.close()
+        errors = await asyncio.gather(*pending, return_exceptions=True)
+
+        assert [str(error) for error in errors] == ["desk-1 was closed; look up where it lives now, and ask again"] * 3
+        assert {type(error) for error in errors} == {DestinationDied}
+        assert sorted(desk.cancelled) == [b"hold0", b"hold1", b"hold2"]
+
+
+async def test_a_handler_may_close_its_own_mailbox():
+    class Leaving:
+        async def handle(self, body):
+            await mailbox.close()
+
+    mailbox = Mailbox(Leaving())
+    channel = Channel("desk-1", LocalTransport(mailbox))
+
+    with pytest.raises(DestinationDied):
+        await channel.ask(b"leave")
+
+    await channel.close()
+
+
+async def test_closing_the_channel_sends_what_waits_and_cancels_what_is_pending():
+    desk = Desk()
+    async with connected(desk) as (channel, _, mailbox):
+        pending = asyncio.create_task(channel.ask(b"hold"))
+        await desk.arrived(1)
+        channel.tell(b"last words")
+        await channel.close()
+
+        assert desk.started == [b"hold", b"last words"]
+        assert desk.cancelled == [b"hold"]
+        assert mailbox._boxes == {}
+        with pytest.raises(DestinationDied, match="the channel was closed"):
+            await pending
+        with pytest.raises(DestinationDied, match="the channel was closed"):
+            await channel.ask(b"later")
+
+
+async def test_closing_a_channel_nobody_used_sends_nothing():
+    async with connected(Desk()) as (channel, wire, _):
+        await channel.close()
+
+        assert (wire.frames, wire.streams) == ([], 0)
+
+
+@pytest.mark.parametrize("lost", ["lose_requests", "lose_responses"])
+async def test_a_frame_that_may_be_lost_is_sent_again_and_handled_once(lost):
+    desk = Desk()
+    async with connected(desk) as (channel, wire, _):
+        await channel.ask(b"first")
+        setattr(wire, lost, 2)
+        answers = await asyncio.gather(*(channel.ask(b"%d" % number) for number in range(5)))
+
+        assert answers == [b"%d" % number for number in range(5)]
+        assert desk.started == [b"first", *answers]
+        await until(lambda: not channel._calls)
+        assert [frame.seq for frame in wire.frames] == [0, 1, 1, 1]
+
+
+async def test_a_destination_out_of_reach_for_long_counts_as_dead():
+    async with connected(Desk()) as (channel, wire, _):
+        wire.lose_requests = 1000
+
+        with pytest.raises(DestinationDied, match=r"desk-1 died \(lost on the way there\)"):
+            await channel.ask(b"a")
+
+
+async def test_a_broken_stream_is_opened_again_and_nothing_is_lost_or_answered_twice():
+    desk = Desk()
+    async with connected(desk) as (channel, wire, _), asyncio.TaskGroup() as tasks:
+        asks = [tasks.create_task(channel.ask(b"hold%d" % number)) for number in range(6)]
+        await desk.arrived(6)
+        await until(lambda: not channel._calls)
+        for number in range(6):
+            wire.cut.set()
+            desk.release(b"hold%d" % number)
+            await until(lambda number=number: wire.streams > number + 1)
+
+        assert [await ask for ask in asks] == [b"HOLD%d" % number for number in range(6)]
+        assert desk.started == [b"hold%d" % number for number in range(6)]
+
+
+async def test_a_stream_that_ends_is_opened_again():
+    desk = Desk()
+    async with connected(desk, stream_s=0.01, stream_count=3) as (channel, wire, _), asyncio.TaskGroup() as tasks:
+        asks = [tasks.create_task(channel.ask(b"hold%d" % number)) for number in range(10)]
+        await desk.arrived(10)
+        await until(lambda: not channel._calls)
+        for number, ask in enumerate(asks):
+            desk.release(b"hold%d" % number)
+
+            assert await ask == b"HOLD%d" % number
+
+        streams = wire.streams
+
+        assert streams >= 4
+
+        await until(lambda: wire.streams >= streams + 3)
+
+        assert await channel.ask(b"still here") == b"STILL HERE"
+
+
+async def test_the_channel_of_a_dead_sender_is_dropped_and_its_asks_are_cancelled():
+    desk = Desk()
+    async with connected(desk, stream_s=0.01) as (channel, _, mailbox):
+        ask = asyncio.create_task(channel.ask(b"hold"))
+        await desk.arrived(1)
+        channel._listener.cancel()
+        await until(lambda: desk.cancelled)
+
+        assert mailbox._boxes == {}
+
+        ask.cancel()
+        await asyncio.gather(ask, return_exceptions=True)
+
+
+async def test_a_destination_that_was_started_anew_is_not_taken_for_the_old_one():
+    desk = Desk()
+    async with connected(desk) as (channel, wire, _):
+        ask = asyncio.create_task(channel.ask(b"hold"))
+        await desk.arrived(1)
+        await until(lambda: not channel._calls)
+        wire._mailbox = anew = Mailbox(Desk())
+        wire.cut.set()
+
+        with pytest.raises(DestinationDied, match="it was started anew"):
+            await ask
+
+        await anew.close()
+
+
+async def test_big_bodies_travel_both_ways():
+    class Echo:
+        async def handle(self, body):
+            return body
+
+    async with connected(Echo()) as (channel, wire, _):
+        bodies = [bytes([number]) * 10_000_000 for number in range(3)]
+        answers = await asyncio.gather(*map(channel.ask, bodies))
+
+        assert answers == bodies
+        assert [count for count in wire.counts if count] == [1, 1, 1]
+
+
+async def test_replies_are_forgotten_by_the_mailbox_once_they_are_acknowledged():
+    class Echo:
+        async def handle(self, body):
+            return body
+
+    async with connected(Echo()) as (channel, wire, mailbox):
+        await channel.ask(b"x" * 2_000_000)
+        await until(lambda: len(wire.frames) == 2 and not channel._calls)
+
+        [box] = mailbox._boxes.values()
+
+        assert wire.counts == [1, 0]
+        assert box.inbox._kept == {}
