@@ -19,7 +19,7 @@ from graphs.state.types import MisfitError, TableType, ValueType
 
 _PLAIN, _COMPRESSED = 1, 2
 _HEADER = struct.Struct("<BIIII")
-"""Form; fingerprint; bytes of the names; bytes of a compressed Arrow record before compression, and its CRC-32 after."""
+"""Form; fingerprint; bytes of the names; if compressed: bytes of the Arrow record before, its CRC-32 after."""
 _LZ4 = pa.Codec("lz4_raw")
 _MAX_RATIO = 256
 """LZ4 never compresses better than this: a length that claims more is no length."""

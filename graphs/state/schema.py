@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -92,7 +93,7 @@ class StateSchema:
 
     def to_spec(self) -> dict[str, Any]:
         """The schema as data that JSON and YAML can hold."""
-        return {"channels": {name: channel.to_spec() for name, channel in self.channels.items()}}
+        return copy.deepcopy({"channels": {name: channel.to_spec() for name, channel in self.channels.items()}})
 
     def initial(self) -> dict[str, Any]:
         """The state before anything is written: defaults; None for channels without one."""
