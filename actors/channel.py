@@ -184,7 +184,8 @@ class Channel:
         self._flush()
 
     async def _listen(self) -> None:
-        while True:
+        # Not `while True`: a stream that never makes this task wait would never let its cancellation in.
+        while not self._end:
             stream = await self._open()
             try:
                 async for replies in stream:

@@ -50,7 +50,7 @@ class Deployment:
         """Store the graphs, those that others refer to first."""
         now = time.time()
         for ref, model in self.models.items():
-            await workflows.save(ref, model.model_dump_json(exclude_defaults=True).encode(), at=now)
+            await workflows.save(ref, model.model_dump_json().encode(), at=now)
 
 
 async def prepare(

@@ -11,7 +11,8 @@ from actors.executors.base import NodeContext, NodeOutput
 from actors.executors.live import LiveReporter
 from actors.protocol import RunTool, ToolDone
 from actors.tools.service import ToolService
-from graphs.errors import GreenroomError
+from graphs.errors import GreenroomError, StateInvalid
+from graphs.state.schema import StateSchema
 from graphs.workflow.node import Node, ToolCallConfig
 from graphs.workflow.plan import Plan
 from graphs.workflow.template import render_value
@@ -37,7 +38,9 @@ class ToolRunner:
         result = await self._tools.execute_tool(config.tool, arguments, idempotency_key=context.idempotency_key)
         if result.error is not None:
             raise GreenroomError.from_info(result.error)
-        return NodeOutput({} if config.into is None else {config.into: result.output})
+        if config.into is None:
+            return NodeOutput({})
+        return NodeOutput({config.into: _fitting(plan.schema, node.id, config.into, result.output)})
 
     async def run_tool(self, request: RunTool) -> ToolDone:
         """Run one tool."""
@@ -46,3 +49,14 @@ class ToolRunner:
 
     async def close(self) -> None:
         """Tools hold nothing."""
+
+
+def _fitting(schema: StateSchema, node_id: str, channel: str, output: Any) -> Any:
+    """`output` as it is, or as text where the channel holds text: a calculator's 42 into a list of notes."""
+    try:
+        schema.check_write(node_id, {channel: output}, None)
+    except StateInvalid:
+        if isinstance(output, str):
+            raise
+        return msgspec.json.encode(output).decode()
+    return output
