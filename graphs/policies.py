@@ -15,7 +15,7 @@ class RetryPolicy(BaseModel):
     factor from `1 - jitter` to 1: with the defaults 0.2, 0.4, 0.8 s and so on.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_attempts: int = Field(default=1, ge=1, le=100)
     """Runs in all, the first included; 1 means no retry."""
@@ -41,7 +41,7 @@ class OnBranchError(StrEnum):
 class JoinPolicy(BaseModel):
     """When a fork goes on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     join: Literal["all", "any"] | int = "all"
     """`all` branches, `any` (the first that succeeds), or n of m; the rest are cancelled."""

@@ -69,11 +69,13 @@ class Expression:
             result = self.program.execute({STATE: dict(seen)})
         except _EVALUATION_ERRORS as error:
             raise RoutingError(
-                f'condition "{self.source}" failed: {_reason(error)}', expression=self.source, reason=_reason(error)
+                f'condition "{_shown(self.source)}" failed: {_reason(error)}',
+                expression=self.source,
+                reason=_reason(error),
             ) from error
         if not isinstance(result, bool):
             raise RoutingError(
-                f'condition "{self.source}" must be true or false, and is {result!r}; compare it with something',
+                f'condition "{_shown(self.source)}" must be true or false, and is {result!r}; compare it with something',
                 expression=self.source,
                 reason=f"not a bool: {type(result).__name__}",
             )
@@ -119,7 +121,7 @@ def compile_expression(source: str) -> Expression:
         program = cel.compile(source)
         fields = cel.compile(_FIELD.sub(lambda match: _CHANNEL + (match["field"] or match["key"]), source))
     except ValueError as error:
-        raise GraphInvalid(f'condition "{source}" does not compile: {_syntax(error)}') from error
+        raise GraphInvalid(f'condition "{_shown(source)}" does not compile: {_syntax(error)}') from error
     names = set(fields.variables())
     channels = frozenset(name.removeprefix(_CHANNEL) for name in names if name.startswith(_CHANNEL))
     allowed = {STATE, *_TYPES, *_BOUND.findall(source)}
@@ -172,6 +174,12 @@ def expression_problems(source: str, channels: Collection[str] | None) -> list[s
     if channels is not None:
         found += [unknown("channel", name, channels) for name in sorted(expression.channels - set(channels))]
     return found
+
+
+def _shown(source: str) -> str:
+    """`source` on one line, cut if it is long."""
+    line = " ".join(source.split())
+    return line if len(line) <= 200 else f"{line[:197]}..."
 
 
 def _reason(error: Exception) -> str:

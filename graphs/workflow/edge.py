@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from enum import StrEnum
 from itertools import chain, count
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from graphs.journal import END, START
+from graphs.workflow.json_value import Json
 
 
 class EdgeType(StrEnum):
@@ -38,7 +38,7 @@ class Route(BaseModel):
 
     function: str
     """Name of a registered route function, or `module:name` of a Python one."""
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Json] = {}
     path_map: dict[str, str]
     """Answer -> target node or `END`."""
 

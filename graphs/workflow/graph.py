@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.workflow.edge import Edge
+from graphs.workflow.json_value import Json
 from graphs.workflow.node import Node
 
 DEFAULT_MAX_STEPS = 200
@@ -25,11 +25,11 @@ class GraphModel(BaseModel):
     nodes: tuple[Node, ...] = ()
     edges: tuple[Edge, ...] = ()
     """In order: after a node its outgoing edges are read in this order."""
-    state: dict[str, Any] = {}
+    state: dict[str, Json] = {}
     """Spec of the state schema, see `graphs.state.schema.StateSchema.to_spec`."""
     max_steps: int = Field(default=DEFAULT_MAX_STEPS, ge=1)
     """Steps one turn may take."""
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Json] = {}
     workflows: tuple[GraphModel, ...] = ()
     """Graphs that come along because a map of this one runs them."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.policies import JoinPolicy, OnBranchError, RetryPolicy
+from graphs.workflow.json_value import Json
 
 
 class NodeType(StrEnum):
@@ -26,7 +27,7 @@ class NodeType(StrEnum):
 
 
 class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FunctionConfig(_Config):
@@ -66,7 +67,7 @@ class ToolCallConfig(_Config):
     node_type: Literal["tool"] = "tool"
     tool: str
     """Name of a registered tool."""
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Json] = {}
     """Argument name -> value; strings are templates over the state. A lone `{channel}` keeps the channel's type."""
     into: str | None = None
     """Channel the output is written to; None drops it."""
@@ -108,7 +109,7 @@ NodeConfig = Annotated[
 class Node(BaseModel):
     """One node of a graph."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     id: str
     config: NodeConfig

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pydantic
+from pydantic_core import ErrorDetails
 
 from graphs.errors import GraphInvalid
 from graphs.suggest import did_you_mean
@@ -52,9 +53,9 @@ def invalid(what: str, problems: Sequence[Problem]) -> GraphInvalid:
 def from_pydantic(error: pydantic.ValidationError, at: str = "") -> list[Problem]:
     """What pydantic found, one problem for each place; `at` is the path of the value it looked at."""
     found: dict[str, str] = {}
-    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+    for detail in error.errors(include_url=False, include_context=False):
         path = at + _path(detail["loc"])
-        found.setdefault(path.removeprefix("."), _message(detail["type"], detail["msg"], path))
+        found.setdefault(path.removeprefix("."), _message(detail, path))
     return [Problem(path, message) for path, message in found.items()]
 
 
@@ -70,11 +71,14 @@ def _path(loc: tuple[int | str, ...]) -> str:
     return text
 
 
-def _message(kind: str, text: str, path: str) -> str:
+def _message(detail: ErrorDetails, path: str) -> str:
+    kind = detail["type"]
     if path.endswith(".join"):
         return 'must be "all", "any" or a number of branches'
     if kind == "extra_forbidden":
         return "there is no such option"
     if kind == "missing":
         return "is missing"
-    return text.removeprefix("Value error, ")
+    if kind == "string_type" and isinstance(detail["input"], int | float):
+        return "must be a text; put it in quotes"
+    return detail["msg"].removeprefix("Value error, ")

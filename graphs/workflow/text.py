@@ -13,6 +13,7 @@ from graphs.workflow.problems import Problem, invalid
 
 Format = Literal["yaml", "json"]
 LINE_LENGTH = 100
+_UNSAFE = re.compile("[\x85\u2028\u2029\ufeff]")
 _BOOL = "tag:yaml.org,2002:bool"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
@@ -72,7 +73,8 @@ def _fits_a_line(leaves: list[yaml.Node]) -> bool:
 
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
+    # The library reads some line breaks and marks of Unicode as others unless they are escaped in double quotes.
+    style = '"' if _UNSAFE.search(text) else "|" if "\n" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -44,7 +44,7 @@ def validate(
         functions: Python callables by `module:qualname`. What the graph refers to must be in it or importable.
     """
     known = Known(routes=routes, tools=known_tools, models=known_models, workflows=known_workflows, functions=functions)
-    return list(_problems(graph, schema, known, ()))
+    return [*_problems(graph, schema, known, ()), *_namesakes(graph)]
 
 
 def ensure_valid(graph: GraphModel, **options: Any) -> None:
@@ -75,3 +75,17 @@ def _problems(
     for index, child in enumerate(graph.workflows):
         for problem in _problems(child, None, known, (*relatives, graph)):
             yield Problem(f"workflows[{index}].{problem.path}", problem.message)
+
+
+def _namesakes(graph: GraphModel) -> Iterator[Problem]:
+    """Different graphs that come along under one ref."""
+    seen: dict[str, GraphModel] = {}
+    for path, member in _family(graph, ""):
+        if seen.setdefault(member.ref, member) != member:
+            yield Problem(path, f'another workflow comes along as "{member.ref}"; rename one of them')
+
+
+def _family(graph: GraphModel, path: str) -> Iterator[tuple[str, GraphModel]]:
+    yield path, graph
+    for index, child in enumerate(graph.workflows):
+        yield from _family(child, f"{path}.workflows[{index}]".removeprefix("."))

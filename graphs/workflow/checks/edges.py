@@ -111,12 +111,12 @@ def _check_siblings(edges: list[tuple[int, Edge]]) -> Iterator[Problem]:
     source = edges[0][1].source
     after = "START" if source == START else f'"{source}"'
     defaults = [index for index, edge in edges if edge.default]
-    conditional = [index for index, edge in edges if edge.edge_type is EdgeType.CONDITIONAL and not edge.default]
+    conditional = [index for index, edge in edges if edge.condition is not None]
     for index in defaults[1:]:
         yield Problem(f"edges[{index}].default", f"edges[{defaults[0]}] is the default after {after} already")
     if defaults and not conditional:
         yield Problem(f"edges[{defaults[0]}].default", f"no edge after {after} has a condition; drop default")
-    if conditional and len(conditional) == len(edges):
+    if len(conditional) == len(edges) and not defaults:
         yield Problem(
             f"edges[{conditional[-1]}]",
             f"after {after} all edges have conditions; add one with default=True for when none holds",
