@@ -159,6 +159,6 @@ def _value(kind: ValueType, column: pa.Array) -> Any:
         return None
     if isinstance(kind.inner, TableType):
         # Not copied: the table's columns are views of the stored bytes.
-        return kind.unpack(column[0].as_buffer())
+        return kind.unpack(column.buffers()[2])
     value = column.to_pylist()[0]
     return value if kind.direct else kind.unpack(value)

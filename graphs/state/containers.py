@@ -69,7 +69,7 @@ class MapType(ValueType):
         return _settled(value, [(key, self.item, item, f"[{key!r}]") for key, item in value.items()])
 
     def pack(self, value: Any) -> Any:
-        return [(key, None if item is None else self.item.pack(item)) for key, item in value.items()]
+        return [(key, self.item.pack(item)) for key, item in value.items()]
 
     def unpack(self, value: Any) -> Any:
         return {key: self.item.unpack(item) for key, item in value}

@@ -151,7 +151,7 @@ class TimestampType(_Scalar):
         if value.utcoffset() is None:
             raise MisfitError("has no time zone; make it aware, for example with datetime.now(UTC)")
         try:
-            return value.astimezone(dt.UTC)
+            return value.astimezone(dt.UTC).replace(fold=0) if value.fold else value.astimezone(dt.UTC)
         except OverflowError:
             raise MisfitError("is outside the years 1 to 9999 in UTC") from None
 

@@ -104,7 +104,7 @@ WORDS = pa.dictionary(pa.int32(), pa.string())
         (list[list[int]], {"list": {"list": "int64"}}, pa.list_(pa.list_(pa.int64())), [[], [1]], [[], [1]]),
         (list[int | None], {"list": {"nullable": "int64"}}, pa.list_(pa.int64()), [1, None], [1, None]),
         (dict[str, float], {"map": "float64"}, pa.map_(pa.string(), pa.float64()), {"a": 1}, {"a": 1.0}),
-        (dict, {"map": "json"}, pa.map_(pa.string(), pa.json_()), {"a": [None]}, {"a": [None]}),
+        (dict, {"map": "json"}, pa.map_(pa.string(), pa.json_()), {"a": [None], "b": None}, {"a": [None], "b": None}),
         (Point, POINT, POINT_ARROW, {"x": "1", "seen": NOON}, Point(x=1, seen=NOON)),
         (
             Size,
