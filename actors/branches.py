@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -224,10 +225,8 @@ class _ForkRun:
             thread_id=child_thread_id(self._parent.thread.id, self._fork.seq, index),
             reason=f"the fork at {self._fork.node!r} went on without it",
         )
-        try:
+        with suppress(DestinationDied):  # then nothing is left to cancel: its record stays as the host left it
             await self._network.ask(self._hosts[index], request, Done)
-        except DestinationDied:
-            pass  # nothing is left to cancel: its record stays as the host left it
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

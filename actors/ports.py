@@ -26,6 +26,9 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 class Journal(Protocol):
     """Threads, their entries and snapshots. Every write is atomic and checked on the server."""
 
+    async def create(self, thread: Thread, base: Snapshot | None = None) -> None:
+        """Record a new thread with `base` as its snapshot at seq 0; an existing one stays as it is."""
+
     async def activate(self, thread_id: str, host: str, *, create: Thread | None = None) -> Head:
         """Take the next epoch for `host`; a thread that is not there is recorded first if `create` is given.
 
@@ -105,6 +108,9 @@ class SessionRepository(Protocol):
     async def save(self, session: Session) -> None:
         """Create or replace."""
 
+    async def create(self, session: Session) -> Session:
+        """Store unless the id exists; the stored one is returned."""
+
     async def accept(self, session: Session, interaction: UserInteraction) -> int:
         """Record an interaction, and its session if the id is new; the number of the turn it starts is returned.
 
@@ -125,22 +131,33 @@ class WorkflowRepository(Protocol):
     """Stored workflow specs (JSON)."""
 
     async def save(self, ref: str, spec: bytes, *, at: float) -> None:
-        """Store the spec of `id@version`, and make it the latest of its id. `at` is Unix seconds."""
+        """Store the spec of `id@version+build`, and make it what `id@version` and `id` name. `at` is Unix seconds."""
 
     async def get(self, ref: str) -> tuple[str, bytes] | None:
-        """(`id@version`, spec) for `id@version`, or for the latest version if `ref` is an id alone."""
+        """(`id@version+build`, spec) of a build, or of the one saved last if `ref` is `id@version` or `id`."""
 
     async def list(self) -> Mapping[str, tuple[float, float]]:
-        """`id@version` -> (created_at, updated_at)."""
+        """`id@version+build` -> (created_at, updated_at), in order of the ref."""
 
 
 class Store(Protocol):
     """All of it over one connection."""
 
-    journal: Journal
-    live: LiveFeed
-    sessions: SessionRepository
-    workflows: WorkflowRepository
+    @property
+    def journal(self) -> Journal:
+        """Threads."""
+
+    @property
+    def live(self) -> LiveFeed:
+        """Running steps."""
+
+    @property
+    def sessions(self) -> SessionRepository:
+        """Sessions."""
+
+    @property
+    def workflows(self) -> WorkflowRepository:
+        """Workflows."""
 
     async def ping(self) -> Mapping[str, Any]:
         """Facts about the server (`version`, ...). Raises `StoreUnavailable`."""

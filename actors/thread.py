@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-
 from actors.branches import Branches, BranchParent
 from actors.catalog import Catalog
 from actors.errors import DestinationDied, SeqConflict
@@ -206,7 +205,9 @@ class ThreadActor:
         cursor = planner.advance(self.plan, self.cursor, event, self.state, self.seq + 1)
         await self._append(EntryKind.TURN_FINISHED, cursor, error=error, usage=self.usage)
 
-    async def _append(self, kind: EntryKind, cursor: Cursor, state: dict[str, Any] | None = None, **fields: Any) -> None:
+    async def _append(
+        self, kind: EntryKind, cursor: Cursor, state: dict[str, Any] | None = None, **fields: Any
+    ) -> None:
         """Journal one entry. `state` is the state after it, if it differs from the present one."""
         services = self._services
         now = services.clock.now()
@@ -238,5 +239,3 @@ class ThreadActor:
         loaded = await replay(journal, head.thread, schema_of, base=base)
         self.seq, self.cursor, self.state, self.usage = loaded.seq, loaded.cursor, loaded.state, loaded.usage
         self.written = [self.plan.schema.decode_delta(delta) for delta in loaded.turn_deltas]
-
-

@@ -34,8 +34,8 @@ from actors.protocol import (
 )
 from actors.tools.factory import build_tools
 from graphs.errors import NotFoundError
-from graphs.suggest import did_you_mean
 from graphs.sessions import Session, SessionContext
+from graphs.suggest import did_you_mean
 from graphs.threads import ThreadPriority, main_thread_id
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder
@@ -284,4 +284,3 @@ class AsyncTools:
 def new_id() -> str:
     """A random id: 16 characters of lower-case hexadecimal."""
     return secrets.token_hex(8)
-

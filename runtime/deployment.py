@@ -75,7 +75,7 @@ async def prepare(
     functions: dict[str, Callable[..., Any]] = {}
     if isinstance(graph, GraphBuilder):
         functions = graph.functions
-        model = graph.build()
+        model = graph.build()  # noqa: ASYNC240 - a graph, no path
     else:
         model = graph if isinstance(graph, GraphModel) else read_graph(graph)
     known = await workflows.list()

@@ -153,9 +153,7 @@ def _ends(entry: JournalEntry, turn: int) -> bool:
     return entry.kind is EntryKind.TURN_FINISHED and entry.cursor.turn >= turn
 
 
-def _events(
-    thread_id: str, record: JournalEntry | LiveEvent, schema: StateSchema
-) -> Iterator[facts.Event]:
+def _events(thread_id: str, record: JournalEntry | LiveEvent, schema: StateSchema) -> Iterator[facts.Event]:
     base: dict[str, Any] = {"thread_id": thread_id, "seq": record.seq, "at": record.at}
     match record:
         case NodeRunning():

@@ -17,8 +17,8 @@ from actors.settings import ActorSettings
 from actors.stores.memory import MemoryStore
 from actors.supervisor.actor import Launcher
 from runtime.client import AsyncClient
-from runtime.options import actor_settings, load
 from runtime.connection import Connection
+from runtime.options import actor_settings, load
 from runtime.sync import SyncClient
 
 
@@ -53,7 +53,7 @@ class LocalWorld:
         self._functions[key] = dict(functions)
         return key
 
-    async def open_store(self, url: str) -> Store:  # noqa: ARG002 - there is only the one in memory
+    async def open_store(self, url: str) -> Store:
         """The store of this world, which outlives its processes."""
         return _Kept(self._store)
 

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.catalog import Catalog
@@ -47,7 +47,7 @@ class NodeOutput:
 
     write: Any
     """Channel -> value, or None for nothing; checked against the schema by the executor."""
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
 
 
 class NodeRunner(Protocol):
@@ -208,9 +208,7 @@ class Executor:
         op_id = f"{self._address}/{next(self._op_ids)}"
         await self._journal.append(request.thread.id, request.epoch, entries, op_id=op_id, snapshot=snapshot)
 
-    async def _attempt(
-        self, plan: Plan, node: Node, state: Mapping[str, Any], thread: Thread, seq: int
-    ) -> _Attempts:
+    async def _attempt(self, plan: Plan, node: Node, state: Mapping[str, Any], thread: Thread, seq: int) -> _Attempts:
         """Run one step, again and again as its retry policy says."""
         number = 0
         while True:
@@ -233,9 +231,7 @@ class Executor:
                 return _Attempts(number, error=info)
             await self._clock.sleep(node.retry.delay_s(number, self._random.random()))
 
-    async def _run_once(
-        self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext
-    ) -> NodeOutput:
+    async def _run_once(self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext) -> NodeOutput:
         with self._live.running(context, self._address, at_once=self._kind != "function"):
             try:
                 async with asyncio.timeout(node.timeout_s) as deadline:
@@ -248,5 +244,3 @@ class Executor:
                     node=node.id,
                     timeout_s=node.timeout_s,
                 ) from None
-
-
