@@ -48,7 +48,8 @@ sources = st.one_of(st.just(START), names)
 targets = st.one_of(st.just(END), names)
 numbers = st.floats(min_value=0.001, max_value=1e9, allow_nan=False)
 optional_text = st.none() | texts
-scalars = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False) | texts
+finite = st.floats(allow_nan=False, allow_infinity=False)
+scalars = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | finite | texts
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=8
 )

@@ -44,18 +44,28 @@ def _check_ways_out(scope: Scope, shape: Shape) -> Iterator[Problem]:
     # An edge to an unknown node is reported as such: its source counts as having a way out.
     broken = {edge.source for edge in scope.graph.edges for target in edge.targets if target not in {*scope.nodes, END}}
     ends = {END, *dead_ends, *broken}
-    trapped = [
-        index
-        for index, node in enumerate(scope.graph.nodes)
-        if node.id in sources and node.id not in ends and not _leads_to(shape, node.id, ends)
-    ]
+    free = _leading_to(ends, shape)
+    trapped = [node.id for node in scope.graph.nodes if node.id in sources and node.id not in free]
     if trapped:
-        names = ", ".join(f'"{scope.graph.nodes[index].id}"' for index in trapped)
-        yield Problem(f"nodes[{trapped[0]}]", f"no path leads to END from {names}; add an edge out of the loop")
+        first = next(index for index, node in enumerate(scope.graph.nodes) if node.id == trapped[0])
+        names = ", ".join(f'"{name}"' for name in dict.fromkeys(trapped))
+        yield Problem(f"nodes[{first}]", f"no path leads to END from {names}; add an edge out of the loop")
 
 
-def _leads_to(shape: Shape, start: str, ends: set[str]) -> bool:
-    return any(not ends.isdisjoint(shape.get(node, ())) for node in reachable(shape, start))
+def _leading_to(ends: set[str], shape: Shape) -> set[str]:
+    """`ends`, and every node from which one of them can be reached."""
+    predecessors: dict[str, list[str]] = {}
+    for source, targets in shape.items():
+        for target in targets:
+            predecessors.setdefault(target, []).append(source)
+    found: set[str] = set()
+    todo = list(ends)
+    while todo:
+        node = todo.pop()
+        if node not in found:
+            found.add(node)
+            todo.extend(predecessors.get(node, ()))
+    return found
 
 
 def _check_parallel_writes(scope: Scope, shape: Shape) -> Iterator[Problem]:
@@ -64,11 +74,12 @@ def _check_parallel_writes(scope: Scope, shape: Shape) -> Iterator[Problem]:
         return
     single = {name for name, channel in scope.schema.channels.items() if channel.reducer.name == "last_value"}
     joins = post_dominators(shape)
-    for source in shape:
+    for source, targets in shape.items():
+        writes = {target: _writes(scope, shape, target, joins[source]) & single for target in targets}
         reported: set[str] = set()
         for index, first, second in _parallel(scope, source):
-            both = _writes(scope, shape, first, joins[source]) & _writes(scope, shape, second, joins[source])
-            for channel in sorted(both & single - reported):
+            both = writes.get(first, frozenset()) & writes.get(second, frozenset())
+            for channel in sorted(both - reported):
                 reported.add(channel)
                 yield Problem(
                     f"edges[{index}]",
