@@ -1,0 +1,71 @@
+"""What both stores refuse, in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.errors import Fenced, SeqConflict
+from graphs.errors import NotFoundError
+from graphs.journal import CorruptRecord, JournalEntry, Snapshot, open_entry
+from graphs.threads import Thread, session_of
+
+
+def check_create(thread: Thread, base: Snapshot | None) -> None:
+    """Raise `ValueError` unless the thread is in the session its id names, and `base` is at seq 0."""
+    if session_of(thread.id) != thread.session_id:
+        raise ValueError(f"thread {thread.id!r} is not of session {thread.session_id!r}")
+    if base is not None and base.seq != 0:
+        raise ValueError(f"the base snapshot of {thread.id!r} must have seq 0, not {base.seq}")
+
+
+def check_activate(thread_id: str, create: Thread | None) -> None:
+    """Raise `ValueError` unless `create` is the thread to be activated."""
+    if create is not None:
+        check_create(create, None)
+        if create.id != thread_id:
+            raise ValueError(f"thread {thread_id!r} cannot be recorded as {create.id!r}")
+
+
+def check_append(entries: Sequence[JournalEntry], snapshot: Snapshot | None) -> None:
+    """Raise `ValueError` unless seqs are consecutive and `snapshot` is at one of them."""
+    if not entries:
+        raise ValueError("an append needs at least one entry")
+    first = entries[0].seq
+    seqs = [entry.seq for entry in entries]
+    if first < 1 or seqs != list(range(first, first + len(seqs))):
+        raise ValueError(f"the seqs of an append must be consecutive and start at 1 or later, not {seqs}")
+    if snapshot is not None and snapshot.seq not in seqs:
+        raise ValueError(f"the snapshot's seq {snapshot.seq} is not one of the appended {seqs}")
+
+
+def open_next(before: int, seq: int, blob: bytes, *, key: str, thread_id: str) -> JournalEntry:
+    """The entry stored as `seq`, which must follow `before`. Raises `CorruptRecord`, also for one that is missing."""
+    if seq != before + 1:
+        missing = before + 1
+        raise CorruptRecord(f"{key}: entry {missing} is missing", key=key, thread_id=thread_id, seq=missing)
+    return open_entry(blob, key=key, thread_id=thread_id, seq=seq)
+
+
+def unknown(thread_id: str) -> NotFoundError:
+    """There is no such thread."""
+    return NotFoundError(f"no thread {thread_id!r}; create it first", kind="thread", key=thread_id)
+
+
+def fenced(thread_id: str, epoch: int, current: int) -> Fenced:
+    """A writer has lost the thread."""
+    return Fenced(
+        f"thread {thread_id} has epoch {current}, not {epoch}; drop this activation of it",
+        thread_id=thread_id,
+        epoch=epoch,
+        current=current,
+    )
+
+
+def conflict(thread_id: str, seq: int, head: int) -> SeqConflict:
+    """An append is not the next one."""
+    return SeqConflict(
+        f"thread {thread_id} is at seq {head}, so {seq} cannot be next; read its journal again",
+        thread_id=thread_id,
+        seq=seq,
+        head=head,
+    )

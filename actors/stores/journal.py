@@ -1,0 +1,219 @@
+"""The journal in Redis: one script call per append, group-committed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from functools import partial
+from typing import Any
+
+import hiredis
+import msgspec
+
+from actors.ports import Head, LiveEvent
+from actors.stores import keys
+from actors.stores.checks import check_activate, check_append, check_create, conflict, fenced, open_next, unknown
+from actors.stores.commit import GroupCommit
+from actors.stores.link import RedisLink
+from actors.stores.records import CURSOR, THREAD
+from actors.stores.tail import Tail, seq_of
+from graphs.journal import CorruptRecord, Cursor, JournalEntry, Snapshot, open_snapshot, seal
+from graphs.threads import Thread, path_of, session_of
+
+_PAGE = 1_000
+"""Entries or records fetched in one round trip."""
+_FIELDS = ("thread", "seq", "epoch", "host", "cursor", "updated_at")
+
+
+class RedisJournal:
+    """Threads, their entries and snapshots (port `Journal`)."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._create = link.script("create")
+        self._activate = link.script("activate")
+        self._snapshot = link.script("snapshot")
+        self._wire = link.wire("append")
+        self._commit = GroupCommit(self._wire.exchange, server=link.server, deadline_s=link.deadline_s)
+        self._tail = Tail(link)
+
+    async def create(self, thread: Thread, base: Snapshot | None = None) -> None:
+        """Record a new thread with `base` as its snapshot at seq 0; an existing one stays as it is."""
+        check_create(thread, base)
+        cursor = base.cursor if base else Cursor(status=thread.state)
+        await self._link.run(
+            lambda: self._create(
+                keys=[keys.record(thread.id), keys.threads(thread.session_id), keys.snapshots(thread.id)],
+                args=[
+                    THREAD.encode(thread),
+                    path_of(thread.id),
+                    CURSOR.encode(cursor),
+                    repr(thread.updated_at),
+                    seal(base) if base else b"",
+                ],
+            )
+        )
+
+    async def activate(self, thread_id: str, host: str, *, create: Thread | None = None) -> Head:
+        """Take the next epoch for `host`; `create` is recorded first if it is not there. Raises `NotFoundError`.
+
+        Done twice it takes two epochs, of which only the second is told: that is as good.
+        """
+        check_activate(thread_id, create)
+        args: list[Any] = [host]
+        if create is not None:
+            cursor = Cursor(status=create.state)
+            args += [THREAD.encode(create), path_of(thread_id), CURSOR.encode(cursor), repr(create.updated_at)]
+        script_keys = [keys.record(thread_id), keys.threads(session_of(thread_id))]
+        fields = await self._link.run(lambda: self._activate(keys=script_keys, args=args))
+        if fields is None:
+            raise unknown(thread_id)
+        return _head(thread_id, fields)
+
+    async def append(
+        self,
+        thread_id: str,
+        epoch: int,
+        entries: Sequence[JournalEntry],
+        *,
+        op_id: str,
+        snapshot: Snapshot | None = None,
+    ) -> None:
+        """Append `entries` and keep `snapshot` as the newest; durable in the store when it returns.
+
+        An append that was cancelled, or failed with `StoreUnavailable`, may have been done.
+
+        Raises:
+            Fenced: The epoch is not that of the thread.
+            SeqConflict: The first seq is not the next one.
+            NotFoundError: No such thread.
+            Overloaded: Too many appends wait for the store.
+            StoreUnavailable: The store was away until the deadline.
+        """
+        check_append(entries, snapshot)
+        first, last = entries[0].seq, entries[-1]
+        command = (
+            b"EVALSHA",
+            self._wire.sha,
+            3,
+            keys.record(thread_id),
+            keys.journal(thread_id),
+            keys.snapshots(thread_id),
+            epoch,
+            first,
+            op_id,
+            repr(last.at),
+            CURSOR.encode(last.cursor),
+            snapshot.seq if snapshot else b"",
+            seal(snapshot) if snapshot else b"",
+            *map(seal, entries),
+        )
+        answer = await self._commit.submit(hiredis.pack_command(command))  # type: ignore[arg-type]  # stub: 1-tuple
+        if answer != 0:
+            raise _refusal(answer, thread_id, epoch, first)
+
+    async def head(self, thread_id: str) -> Head | None:
+        """The record of a thread. Raises `CorruptRecord`."""
+        fields = await self._link.run(lambda: self._link.client.hmget(keys.record(thread_id), _FIELDS))
+        return None if fields[0] is None else _head(thread_id, fields)
+
+    async def read(self, thread_id: str, *, after: int = 0, limit: int | None = None) -> list[JournalEntry]:
+        """Entries with seq > `after`, in order. Raises `CorruptRecord`, also for one that is missing."""
+        return [entry async for entry in self._entries(thread_id, after, limit)]
+
+    async def _entries(self, thread_id: str, after: int, limit: int | None = None) -> AsyncIterator[JournalEntry]:
+        key = keys.journal(thread_id)
+        seq = max(after, 0)
+        left = limit
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(left, _PAGE)
+            page = await self._link.run(partial(self._link.client.xrange, key, min=f"{seq + 1}-0", count=size))
+            for stream_id, fields in page:
+                (blob,) = fields.values()
+                entry = open_next(seq, seq_of(stream_id), blob, key=key, thread_id=thread_id)
+                seq = entry.seq
+                yield entry
+            if len(page) < size:
+                break
+            if left is not None:
+                left -= len(page)
+
+    async def snapshot(self, thread_id: str, *, at: int | None = None) -> Snapshot | None:
+        """The newest snapshot with seq <= `at` (None: the newest). Raises `CorruptRecord`."""
+        key = keys.snapshots(thread_id)
+        found = await self._link.run(lambda: self._snapshot(keys=[key], args=[b"" if at is None else at]))
+        if found is None:
+            return None
+        seq, blob = found
+        return open_snapshot(blob, key=key, thread_id=thread_id, seq=seq)
+
+    async def threads(self, session_id: str) -> list[Head]:
+        """Records of all threads of a session, oldest first. Raises `CorruptRecord`."""
+        paths = await self._link.run(lambda: self._link.client.lrange(keys.threads(session_id), 0, -1))
+        ids = [f"{session_id}:{path.decode()}" for path in paths]
+        heads: list[Head] = []
+        for start in range(0, len(ids), _PAGE):
+            page = ids[start : start + _PAGE]
+            records = await self._link.run(partial(self._records, page))
+            heads += [_head(thread_id, fields) for thread_id, fields in zip(page, records, strict=True)]
+        return heads
+
+    async def _records(self, thread_ids: list[str]) -> list[list[bytes]]:
+        async with self._link.client.pipeline(transaction=False) as pipeline:
+            for thread_id in thread_ids:
+                pipeline.hmget(keys.record(thread_id), _FIELDS)
+            return await pipeline.execute()
+
+    async def follow(self, thread_id: str, *, after: int = 0) -> AsyncGenerator[JournalEntry | LiveEvent, None]:
+        """Entries with seq > `after` and live events, as they come, without end.
+
+        Entries come once and in order, the live events of a step before the entry that ends it. Live events of
+        steps that were over before this began do not come.
+
+        Raises:
+            CorruptRecord: An entry cannot be read.
+            StoreUnavailable: The store was away until the deadline; go on later with `after` the last seq seen.
+        """
+        async for entry in self._entries(thread_id, after):
+            yield entry
+            after = entry.seq
+        with self._tail.watch(thread_id, max(after, 0)) as watch:
+            while True:
+                for item in await watch.next():
+                    yield item
+
+    async def close(self) -> None:
+        """End appends and follows."""
+        await self._tail.close()
+        await self._commit.close()
+        await self._wire.close()
+
+
+def _refusal(answer: list[Any], thread_id: str, epoch: int, first: int) -> Exception:
+    match answer:
+        case [b"fenced", int(current)]:
+            return fenced(thread_id, epoch, current)
+        case [b"conflict", int(head)]:
+            return conflict(thread_id, first, head)
+        case _:
+            return unknown(thread_id)
+
+
+def _head(thread_id: str, fields: Sequence[bytes]) -> Head:
+    key = keys.record(thread_id)
+    try:
+        thread, seq, epoch, host, cursor, updated_at = fields
+        numbers = int(seq), int(epoch), float(updated_at)
+    except (TypeError, ValueError) as error:
+        raise CorruptRecord(f"{key}: {error}", key=key, thread_id=thread_id, seq=0) from error
+    position = CURSOR.decode(cursor, key=key, thread_id=thread_id, seq=numbers[0])
+    return Head(
+        thread=msgspec.structs.replace(
+            THREAD.decode(thread, key=key, thread_id=thread_id, seq=numbers[0]),
+            state=position.status,
+            updated_at=numbers[2],
+        ),
+        seq=numbers[0],
+        epoch=numbers[1],
+        cursor=position,
+        host=host.decode(),
+    )

@@ -1,0 +1,62 @@
+"""Names of keys. All keys of a session share the hash tag `{session_id}`, so a script may touch any of them."""
+
+from __future__ import annotations
+
+from graphs.threads import path_of, session_of
+
+SESSIONS = "gr:sessions"
+"""Sorted set: session id by created_at."""
+WORKFLOWS = "gr:workflows"
+"""Hash: `id@version+build` -> sealed spec."""
+WORKFLOW_INDEX = "gr:workflows:index"
+"""Hash: `created:{ref}` and `updated:{ref}` -> Unix seconds, `latest:{alias}` -> ref."""
+
+
+def session(session_id: str) -> str:
+    """Hash of a session: its sealed record."""
+    return f"gr:{{{session_id}}}"
+
+
+def interactions(session_id: str) -> str:
+    """List: a session's sealed interactions; the first starts turn 1."""
+    return f"gr:{{{session_id}}}:interactions"
+
+
+def turns(session_id: str) -> str:
+    """Hash: interaction id -> number of its turn."""
+    return f"gr:{{{session_id}}}:turns"
+
+
+def aliases(ref: str) -> tuple[str, str]:
+    """What else a workflow `id@version+build` is called: `id@version` and `id`."""
+    return ref.partition("+")[0], ref.partition("@")[0]
+
+
+def user_sessions(user_id: str) -> str:
+    """Sorted set: ids of a user's sessions by created_at."""
+    return f"gr:sessions:user:{user_id}"
+
+
+def threads(session_id: str) -> str:
+    """List: paths of a session's threads, oldest first."""
+    return f"gr:{{{session_id}}}:threads"
+
+
+def record(thread_id: str) -> str:
+    """Hash of a thread: thread, epoch, host, seq, cursor, updated_at."""
+    return f"gr:{{{session_of(thread_id)}}}:t:{path_of(thread_id)}"
+
+
+def journal(thread_id: str) -> str:
+    """Stream of a thread's entries; entry `seq` has the id `{seq}-0`."""
+    return f"gr:{{{session_of(thread_id)}}}:j:{path_of(thread_id)}"
+
+
+def snapshots(thread_id: str) -> str:
+    """Hash of a thread's snapshots: seq -> sealed snapshot."""
+    return f"gr:{{{session_of(thread_id)}}}:s:{path_of(thread_id)}"
+
+
+def live(thread_id: str) -> str:
+    """Stream of a thread's live events."""
+    return f"gr:{{{session_of(thread_id)}}}:l:{path_of(thread_id)}"

@@ -1,0 +1,56 @@
+"""Sealed bytes of every record that is not an entry or a snapshot: a CRC-32, then msgpack."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Generic, TypeVar
+
+import msgspec
+
+from actors.ports import NodeRunning, TokenChunk
+from graphs.journal import CorruptRecord, Cursor
+from graphs.sessions import Session, UserInteraction
+from graphs.threads import Thread
+
+T = TypeVar("T")
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def seal_bytes(body: bytes) -> bytes:
+    """`body` behind its CRC-32."""
+    return zlib.crc32(body).to_bytes(4, "big") + body
+
+
+def open_bytes(blob: bytes, *, key: str, thread_id: str = "", seq: int = 0) -> bytes:
+    """What `seal_bytes` was given. Raises `CorruptRecord`."""
+    body = blob[4:]
+    if len(blob) < 4 or zlib.crc32(body) != int.from_bytes(blob[:4], "big"):
+        raise CorruptRecord(f"{key}: the checksum is wrong", key=key, thread_id=thread_id, seq=seq)
+    return body
+
+
+class Codec(Generic[T]):
+    """Records of one type to sealed bytes and back."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._decoder = msgspec.msgpack.Decoder(kind)
+
+    def encode(self, record: T) -> bytes:
+        """The sealed bytes of `record`."""
+        return seal_bytes(_encoder.encode(record))
+
+    def decode(self, blob: bytes, *, key: str, thread_id: str = "", seq: int = 0) -> T:
+        """The record in `blob`. Raises `CorruptRecord` naming where it stands."""
+        body = open_bytes(blob, key=key, thread_id=thread_id, seq=seq)
+        try:
+            return self._decoder.decode(body)
+        except msgspec.MsgspecError as error:
+            raise CorruptRecord(f"{key}: {error}", key=key, thread_id=thread_id, seq=seq) from error
+
+
+THREAD = Codec(Thread)
+CURSOR = Codec(Cursor)
+SESSION = Codec(Session)
+INTERACTION = Codec(UserInteraction)
+EVENTS: Codec[list[NodeRunning | TokenChunk]] = Codec(list[NodeRunning | TokenChunk])

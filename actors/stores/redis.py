@@ -1,0 +1,72 @@
+"""The store in Redis or Valkey."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from actors.stores.journal import RedisJournal
+from actors.stores.link import RedisLink
+from actors.stores.live import RedisLiveFeed
+from actors.stores.sessions import RedisSessions
+from actors.stores.workflows import RedisWorkflows
+
+
+class RedisStore:
+    """All repositories over one server (port `Store`). Made by `connect`; belongs to one event loop."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self.journal = RedisJournal(link)
+        self.live = RedisLiveFeed(link)
+        self.sessions = RedisSessions(link)
+        self.workflows = RedisWorkflows(link)
+
+    @classmethod
+    async def connect(
+        cls, url: str, *, deadline_s: float = 30.0, connect_timeout_s: float = 5.0, max_connections: int = 16
+    ) -> RedisStore:
+        """Connect to the server at `url` and check it.
+
+        Args:
+            url: `redis://[user:password@]host:port/db`, `rediss://...` or `unix:///path`.
+            deadline_s: How long an operation is retried while the server is away.
+            connect_timeout_s: How long to wait for a connection, and for the first answer.
+            max_connections: Connections for commands; appends and follows have one more each.
+
+        Raises:
+            StoreUnavailable: It cannot be reached, refuses user or password, or is too old.
+            ValidationError: The URL cannot be read.
+        """
+        link = RedisLink(
+            url, deadline_s=deadline_s, connect_timeout_s=connect_timeout_s, max_connections=max_connections
+        )
+        store = cls(link)
+        try:
+            await link.check()
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def ping(self) -> Mapping[str, Any]:
+        """Facts about the server, from one attempt. Raises `StoreUnavailable`.
+
+        Returns:
+            `server` (redis or valkey), `version`, `url` (without password), `append_only` (whether it keeps a log
+            on disk), `eviction` (its maxmemory policy) and `used_memory_bytes`.
+        """
+        facts = await self._link.check()
+        return {
+            "server": facts.get("server_name", "redis"),
+            "version": str(facts.get("valkey_version", facts["redis_version"])),
+            "url": self._link.server,
+            "append_only": bool(facts.get("aof_enabled", 0)),
+            "eviction": facts.get("maxmemory_policy", "noeviction"),
+            "used_memory_bytes": int(facts.get("used_memory", 0)),
+        }
+
+    async def close(self) -> None:
+        """Give back connections. Operations and follows under way end with `StoreUnavailable`."""
+        await self._link.close()  # first: what the journal ends must not connect again
+        await self.journal.close()

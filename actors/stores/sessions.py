@@ -1,0 +1,102 @@
+"""Sessions in Redis: one hash each, and sorted sets over all of them and over each user's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from actors.stores import keys
+from actors.stores.link import RedisLink
+from actors.stores.records import INTERACTION, SESSION
+from graphs.sessions import Session, UserInteraction
+
+_FIELD = "session"
+
+
+class RedisSessions:
+    """Session records and the index over them (port `SessionRepository`)."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._accept = link.script("accept")
+
+    async def save(self, session: Session) -> None:
+        """Create or replace."""
+        before = await self.find_by_id(session.id)
+        await self._link.run(partial(self._save, session, before))
+
+    async def create(self, session: Session) -> Session:
+        """Store unless the id exists; the stored one is returned."""
+        blob = await self._link.run(partial(self._create, session))
+        stored = SESSION.decode(blob, key=keys.session(session.id))
+        # Also when it existed: whoever stored it may have died before this.
+        await self._link.run(partial(self._index, stored))
+        return stored
+
+    async def accept(self, session: Session, interaction: UserInteraction) -> int:
+        """Record an interaction, and its session if the id is new; the number of its turn is returned."""
+        script_keys = [keys.session(session.id), keys.interactions(session.id), keys.turns(session.id)]
+        args = [SESSION.encode(session), interaction.interaction_id, INTERACTION.encode(interaction)]
+        turn, blob = await self._link.run(lambda: self._accept(keys=script_keys, args=args))
+        if turn == 1:  # it may be new, or whoever stored it may have died before this
+            await self._link.run(partial(self._index, SESSION.decode(blob, key=keys.session(session.id))))
+        return int(turn)
+
+    async def interaction(self, session_id: str, turn: int) -> UserInteraction | None:
+        """The interaction that starts `turn`. Raises `CorruptRecord`."""
+        key = keys.interactions(session_id)
+        blob = await self._link.run(lambda: self._link.client.lindex(key, turn - 1)) if turn > 0 else None
+        return None if blob is None else INTERACTION.decode(blob, key=key)
+
+    async def find_by_id(self, session_id: str) -> Session | None:
+        """The session, if there is one. Raises `CorruptRecord`."""
+        key = keys.session(session_id)
+        blob = await self._link.run(lambda: self._link.client.hget(key, _FIELD))
+        return None if blob is None else SESSION.decode(blob, key=key)
+
+    async def list(self, *, user_id: str | None = None, limit: int = 100) -> list[Session]:
+        """Newest first. Raises `CorruptRecord`."""
+        if limit <= 0:
+            return []
+        index = keys.SESSIONS if user_id is None else keys.user_sessions(user_id)
+        ids = [
+            member.decode() for member in await self._link.run(lambda: self._link.client.zrevrange(index, 0, limit - 1))
+        ]
+        blobs = await self._link.run(partial(self._load, ids))
+        return [
+            SESSION.decode(blob, key=keys.session(session_id))
+            for session_id, blob in zip(ids, blobs, strict=True)
+            if blob is not None
+        ]
+
+    async def _create(self, session: Session) -> bytes:
+        key = keys.session(session.id)
+        async with self._link.client.pipeline(transaction=False) as pipeline:
+            pipeline.hsetnx(key, _FIELD, SESSION.encode(session))
+            pipeline.hget(key, _FIELD)
+            blob: bytes = (await pipeline.execute())[-1]
+            return blob
+
+    async def _save(self, session: Session, before: Session | None) -> None:
+        async with self._link.client.pipeline(transaction=False) as pipeline:
+            pipeline.hset(keys.session(session.id), _FIELD, SESSION.encode(session))
+            if before is not None and before.user_id != session.user_id:
+                pipeline.zrem(keys.user_sessions(before.user_id), session.id)
+            for index in (keys.SESSIONS, keys.user_sessions(session.user_id)):
+                pipeline.zadd(index, {session.id: session.created_at})
+            await pipeline.execute()
+
+    async def _index(self, session: Session) -> None:
+        async with self._link.client.pipeline(transaction=False) as pipeline:
+            for index in (keys.SESSIONS, keys.user_sessions(session.user_id)):
+                pipeline.zadd(index, {session.id: session.created_at})
+            await pipeline.execute()
+
+    async def _load(self, session_ids: Sequence[str]) -> Sequence[bytes | None]:
+        if not session_ids:
+            return []
+        async with self._link.client.pipeline(transaction=False) as pipeline:
+            for session_id in session_ids:
+                pipeline.hget(keys.session(session_id), _FIELD)
+            blobs: Sequence[bytes | None] = await pipeline.execute()
+            return blobs

