@@ -1,4 +1,4 @@
-"""What every store does, whatever it is made of."""
+"""What every store does with threads and their journals, whatever it is made of."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from actors.errors import Fenced, SeqConflict
 from actors.ports import Head, NodeRunning, Store, TokenChunk
 from graphs.errors import ErrorInfo, NotFoundError
 from graphs.journal import CorruptRecord, Cursor, EntryKind, Fork, JournalEntry, Snapshot, Usage
-from graphs.sessions import InteractionType, Session, SessionContext, SessionState, UserInteraction
 from graphs.threads import Thread, ThreadMetadata, ThreadPriority, ThreadState, ThreadType
 
 MAIN = "s1:0"
@@ -346,124 +345,6 @@ class TestCorruption:
                 await call
             assert caught.value.fields == {"key": "gr:{s1}:t:0", "thread_id": MAIN, "seq": 1}
         assert len(await store.journal.threads("s2")) == 1
-
-    async def test_a_session_and_a_workflow(self, store: Store, damage):
-        await store.sessions.save(Session(id="s1", user_id="u", workflow_id="w@1"))
-        await store.workflows.save("w@1+b", b"{}", at=1.0)
-        await damage.session("s1")
-        await damage.workflow("w@1+b")
-
-        with pytest.raises(CorruptRecord, match=r"gr:\{s1\}: the checksum is wrong"):
-            await store.sessions.find_by_id("s1")
-        with pytest.raises(CorruptRecord, match=r"gr:workflows w@1\+b: the checksum is wrong"):
-            await store.workflows.get("w")
-
-
-class TestSessions:
-    def session(self, session_id: str, *, user_id: str = "ada", at: float = 1.0, **fields) -> Session:
-        return Session(id=session_id, user_id=user_id, workflow_id="w@1", created_at=at, **fields)
-
-    async def test_create_returns_the_stored_one(self, store: Store):
-        first = self.session("a", context=SessionContext(metadata={"n": 1}, permissions=("x",)))
-
-        assert await store.sessions.create(first) == first
-        assert await store.sessions.create(self.session("a", user_id="bob", at=9.0)) == first
-        assert await store.sessions.find_by_id("a") == first
-        assert await store.sessions.find_by_id("b") is None
-        assert await store.sessions.list() == [first]
-        assert await store.sessions.list(user_id="bob") == []
-
-    async def test_save_replaces(self, store: Store):
-        await store.sessions.create(self.session("a"))
-        changed = self.session("a", user_id="bob", at=2.0, state=SessionState.PAUSED)
-        await store.sessions.save(changed)
-
-        assert await store.sessions.find_by_id("a") == changed
-        assert await store.sessions.list(user_id="ada") == []
-        assert await store.sessions.list(user_id="bob") == [changed]
-
-    async def test_listed_newest_first(self, store: Store):
-        made = [self.session(f"s{n}", user_id=("ada", "bob")[n % 2], at=1e9 + n / 8) for n in (3, 1, 4, 0, 2)]
-        for session in made:
-            await store.sessions.create(session)
-        ordered = sorted(made, key=lambda session: session.created_at, reverse=True)
-
-        assert await store.sessions.list() == ordered
-        assert await store.sessions.list(limit=2) == ordered[:2]
-        assert await store.sessions.list(limit=0) == []
-        assert await store.sessions.list(user_id="ada") == [s for s in ordered if s.user_id == "ada"]
-
-
-class TestInteractions:
-    def session(self, user_id: str = "ada") -> Session:
-        return Session(id="a", user_id=user_id, workflow_id="w@1", created_at=1.0)
-
-    def interaction(self, interaction_id: str, content: bytes = b"\x00input") -> UserInteraction:
-        return UserInteraction(
-            interaction_id=interaction_id,
-            session_id="a",
-            interaction_type=InteractionType.USER_REQUEST,
-            content=content,
-            timestamp=2.5,
-        )
-
-    async def test_each_starts_the_next_turn_and_is_accepted_once(self, store: Store):
-        ids = ["x", "y", "x", "z", "y"]
-        turns = [await store.sessions.accept(self.session(), self.interaction(each)) for each in ids]
-
-        assert turns == [1, 2, 1, 3, 2]
-        assert [await store.sessions.interaction("a", turn) for turn in range(-1, 5)] == [
-            None,
-            None,
-            self.interaction("x"),
-            self.interaction("y"),
-            self.interaction("z"),
-            None,
-        ]
-
-    async def test_the_first_accepted_stays(self, store: Store):
-        await store.sessions.accept(self.session(), self.interaction("x"))
-        await store.sessions.accept(self.session(), self.interaction("x", b"other"))
-
-        assert await store.sessions.interaction("a", 1) == self.interaction("x")
-        assert await store.sessions.interaction("b", 1) is None
-
-    async def test_a_new_session_is_recorded_with_it_and_a_stored_one_stays(self, store: Store):
-        await store.sessions.accept(self.session(), self.interaction("x"))
-        await store.sessions.accept(self.session("bob"), self.interaction("x"))
-
-        assert await store.sessions.find_by_id("a") == self.session()
-        assert await store.sessions.list() == await store.sessions.list(user_id="ada") == [self.session()]
-        assert await store.sessions.list(user_id="bob") == []
-
-    async def test_numbers_have_no_gaps_when_many_come_at_once(self, store: Store):
-        accepts = (store.sessions.accept(self.session(), self.interaction(f"i{n % 50}")) for n in range(100))
-        turns = await asyncio.gather(*accepts)
-
-        assert turns[:50] == turns[50:]
-        assert sorted(turns[:50]) == list(range(1, 51))
-
-
-class TestWorkflows:
-    async def test_id_and_version_name_the_build_saved_last(self, store: Store):
-        for at, ref in enumerate(["w@1+b", "w@1+a", "w@2+c", "w@1+b"], start=1):
-            await store.workflows.save(ref, ref.encode() * at, at=float(at))
-
-        found = {ref: await store.workflows.get(ref) for ref in ("w", "w@1", "w@2", "w@1+a", "w@3", "w@1+x", "x")}
-        assert found == {
-            "w": ("w@1+b", b"w@1+b" * 4),
-            "w@1": ("w@1+b", b"w@1+b" * 4),
-            "w@2": ("w@2+c", b"w@2+c" * 3),
-            "w@1+a": ("w@1+a", b"w@1+a" * 2),
-            "w@3": None,
-            "w@1+x": None,
-            "x": None,
-        }
-        assert list((await store.workflows.list()).items()) == [
-            ("w@1+a", (2.0, 2.0)),
-            ("w@1+b", (1.0, 4.0)),
-            ("w@2+c", (3.0, 3.0)),
-        ]
 
 
 class TestFollow:
