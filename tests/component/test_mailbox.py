@@ -438,6 +438,20 @@ async def test_closing_the_channel_sends_what_waits_and_cancels_what_is_pending(
             await channel.ask(b"later")
 
 
+async def test_a_closed_channel_stops_listening_even_if_its_streams_never_wait():
+    desk = Desk()
+    mailbox = Mailbox(desk)
+    channel = Channel("desk-1", LocalTransport(mailbox))
+    ask = asyncio.create_task(channel.ask(b"hold"))
+    await desk.arrived(1)
+    await mailbox.close()
+    await asyncio.wait([ask])
+    await channel.close()
+
+    assert channel._listener.done()
+    assert isinstance(ask.exception(), DestinationDied)
+
+
 async def test_closing_a_channel_nobody_used_sends_nothing():
     async with connected(Desk()) as (channel, wire, _):
         await channel.close()
