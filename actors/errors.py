@@ -17,6 +17,7 @@ __all__ = [
     "ToolError",
 ]
 
+
 class Overloaded(GreenroomError):
     """A bounded queue is full; try again after `retry_after_s`. Fields: `destination`, `retry_after_s`."""
 

@@ -138,9 +138,7 @@ class Host:
             actor = await ThreadActor.activate(request.thread, self._services, base=request.state)
             branch.actor = actor
             if actor.cursor.status is ThreadState.PENDING:
-                await actor.start_turn(
-                    1, request.content, at=request.at, stop_at=request.stop_at, steps=request.steps
-                )
+                await actor.start_turn(1, request.content, at=request.at, stop_at=request.stop_at, steps=request.steps)
             if branch.cancelled is not None:
                 actor.cancel(branch.cancelled)
             await actor.run()
@@ -187,5 +185,3 @@ class Host:
         task = asyncio.create_task(self._network.tell(SUPERVISOR, Released(threads=(thread_id,))))
         self._released.add(task)
         task.add_done_callback(self._released.discard)
-
-

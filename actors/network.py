@@ -61,5 +61,3 @@ class Network:
             if channel is not opened:
                 await opened.close()
         return channel
-
-

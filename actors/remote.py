@@ -21,7 +21,18 @@ from actors.errors import DestinationDied
 from actors.mailbox import Mailbox
 from graphs.errors import ErrorInfo, GreenroomError, describe
 
-__all__ = ["Process", "RayTransport", "cloudpickle", "ray_actor", "start"]
+__all__ = [
+    "Process",
+    "RayTransport",
+    "close",
+    "cloudpickle",
+    "create",
+    "find",
+    "kill",
+    "ray_actor",
+    "start",
+    "whereabouts",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -79,9 +90,9 @@ class _RayProcess:
             yield batch
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
-    async def ping(self) -> int:
-        """Id of the operating system process. Answered even while the process is busy."""
-        return os.getpid()
+    async def whereabouts(self) -> tuple[str, int]:
+        """Id of the node, and of the operating system process. Answered even while the process is busy."""
+        return ray.get_runtime_context().get_node_id(), os.getpid()
 
     async def close(self) -> None:
         """Close the process; what is pending fails at its callers."""
@@ -133,6 +144,38 @@ async def start(actor: ActorHandle) -> None:
         error = await actor.start.remote()
     if error:
         raise GreenroomError.from_info(msgspec.msgpack.decode(error, type=ErrorInfo))
+
+
+def create(factory: str, settings: bytes, name: str) -> ActorHandle:
+    """The actor called `name`, made by `ray_actor` unless it exists. It outlives the driver: end it with `kill`."""
+    return ray_actor(factory, settings, name=name, lifetime="detached", get_if_exists=True)
+
+
+def find(name: str) -> ActorHandle | None:
+    """The actor called `name` in this driver's namespace, if there is one."""
+    try:
+        return ray.get_actor(name)
+    except ValueError:
+        return None
+
+
+async def whereabouts(actor: ActorHandle) -> tuple[str, int]:
+    """Id of the node an actor is on, and of its operating system process. Raises `DestinationDied`."""
+    with _deaths():
+        return await actor.whereabouts.remote()
+
+
+async def close(actor: ActorHandle) -> None:
+    """Let the process of an actor give back what it holds; nothing happens if it is dead already."""
+    with contextlib.suppress(RayError):
+        await actor.close.remote()
+
+
+def kill(name: str) -> None:
+    """End the process of the actor called `name` at once, if there is one."""
+    actor = find(name)
+    if actor is not None:
+        ray.kill(actor)
 
 
 class RayTransport:

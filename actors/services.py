@@ -27,7 +27,7 @@ class Services:
     def get(self, kind: type[_T]) -> _T:
         """The instance of `kind`. Raises `NotFoundError`."""
         try:
-            return cast(_T, self._instances[kind])
+            return cast("_T", self._instances[kind])
         except KeyError:
             raise NotFoundError(f"no {kind.__name__} is registered", kind="service", key=kind.__name__) from None
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from actors.functions import unpack_functions
 
 from actors import remote
 from actors.errors import DestinationDied
+from actors.functions import unpack_functions
 from actors.mailbox import Channel
 from actors.network import SUPERVISOR, Dialer
 from actors.ports import Store

@@ -7,9 +7,10 @@ from typing import Any
 from actors.llm.settings import Latency, ModelSettings, Script, Timeouts
 from actors.settings import ActorSettings, ExecutorSettings, HostSettings
 from runtime.config import Config, ModelConfig, load_config
+from runtime.servers import ModelEndpoint
 
-NO_LOCAL_MODEL = "http://127.0.0.1:9/v1"
-"""Nothing answers there: what a model of provider `local` has while no local model server runs."""
+NO_MODEL = ModelEndpoint(base_url="http://127.0.0.1:9/v1", api_key="")
+"""Nothing answers there: `LocalRuntime` starts no model server."""
 
 
 def load(*, address: str | None = None, redis_url: str | None = None, **options: Any) -> Config:
@@ -30,13 +31,13 @@ def load(*, address: str | None = None, redis_url: str | None = None, **options:
     return load_config(**options)
 
 
-def actor_settings(config: Config, redis_url: str, *, local_model_url: str | None = None) -> ActorSettings:
+def actor_settings(config: Config, redis_url: str, *, local_model: ModelEndpoint | None = None) -> ActorSettings:
     """What actor processes are told.
 
     Args:
         config: The configuration.
         redis_url: URL of the store, with password.
-        local_model_url: Base URL of the local model server, if it runs.
+        local_model: The local model server; None if there is none.
     """
     executors = config.executors
     return ActorSettings(
@@ -46,19 +47,19 @@ def actor_settings(config: Config, redis_url: str, *, local_model_url: str | Non
             kind: ExecutorSettings(processes=pool.processes, concurrency=pool.concurrency)
             for kind, pool in (("function", executors.function), ("llm", executors.llm), ("tool", executors.tool))
         },
-        models={name: _model_settings(name, model, local_model_url) for name, model in config.models.items()},
+        models={name: _model_settings(name, model, local_model) for name, model in config.models.items()},
         log_level=config.log_level,
     )
 
 
-def _model_settings(name: str, model: ModelConfig, local_model_url: str | None) -> ModelSettings:
-    local = model.provider == "local"
+def _model_settings(name: str, model: ModelConfig, local_model: ModelEndpoint | None) -> ModelSettings:
+    local = (local_model or NO_MODEL) if model.provider == "local" else None
     return ModelSettings(
         name=name,
         provider="scripted" if model.provider == "scripted" else "openai",
-        base_url=(local_model_url or NO_LOCAL_MODEL) if local else (model.base_url or ""),
+        base_url=local.base_url if local else (model.base_url or ""),
         model="local" if local else (model.model or ""),
-        api_key=model.key(),
+        api_key=local.api_key if local else model.key(),
         timeouts=Timeouts(
             connect_s=model.timeouts.connect_s,
             first_token_s=model.timeouts.first_token_s,

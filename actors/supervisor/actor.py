@@ -98,7 +98,7 @@ class Supervisor:
         reply = await self._handle(decode_request(body))
         return None if reply is None else encode(reply)
 
-    async def _handle(self, request: object) -> Message | None:  # noqa: PLR0911 - one line for each request
+    async def _handle(self, request: object) -> Message | None:
         match request:
             case Place():
                 return await self._place(request)

@@ -53,9 +53,7 @@ class AdmissionQueue:
     def push(self, ticket: Ticket) -> None:
         """Let `ticket` wait."""
         virtual = (
-            ticket.since
-            - _RANK[ticket.priority] * self._ageing_s
-            + self._waiting_of[ticket.user_id] * self._fairness_s
+            ticket.since - _RANK[ticket.priority] * self._ageing_s + self._waiting_of[ticket.user_id] * self._fairness_s
         )
         self._waiting_of[ticket.user_id] += 1
         self._count += 1

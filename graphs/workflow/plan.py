@@ -11,12 +11,12 @@ from graphs.errors import NotFoundError
 from graphs.journal import END, START
 from graphs.policies import JoinPolicy
 from graphs.state.schema import StateSchema
-from graphs.workflow.conditions import compile_condition
+from graphs.workflow.conditions import Expression, PythonPredicate, compile_condition
 from graphs.workflow.edge import Edge
 from graphs.workflow.functions import resolve
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import ForkConfig, FunctionConfig, LlmConfig, MapConfig, Node, NodeType, ToolCallConfig
-from graphs.workflow.routing import SHIPPED_ROUTES, RouteContext, RouteRegistry
+from graphs.workflow.routing import SHIPPED_ROUTES, BoundRoute, RouteContext, RouteRegistry
 from graphs.workflow.topology import post_dominators, successors
 
 ITEM = "item"
@@ -28,10 +28,23 @@ class PlannedEdge:
     """An edge with its condition and route compiled."""
 
     edge: Edge
-    holds: Callable[[Mapping[str, Any]], bool] | None = None
-    """Whether a conditional edge is taken, given the plain state."""
-    route: Callable[[Mapping[str, Any], RouteContext], tuple[str, ...]] | None = None
-    """Targets that a flexible conditional edge leads to, given the plain state."""
+    condition: Expression | PythonPredicate | None = None
+    route: BoundRoute | None = None
+
+    def taken(self, schema: StateSchema, state: Mapping[str, Any], context: RouteContext) -> tuple[str, ...]:
+        """Where the edge leads now; nowhere if its condition does not hold. Raises `RoutingError`."""
+        if self.route is not None:
+            return self.route(schema.view(state, None) if self.route.python else schema.plain(state), context)
+        if self.condition is not None and not self._holds(self.condition, schema, state):
+            return ()
+        assert self.edge.target is not None
+        return (self.edge.target,)
+
+    def _holds(self, condition: Expression | PythonPredicate, schema: StateSchema, state: Mapping[str, Any]) -> bool:
+        if isinstance(condition, PythonPredicate):
+            return condition(schema.view(state, None))
+        # Only what the expression names is converted: a long conversation costs nothing here.
+        return condition(schema.plain(state, None if condition.whole else condition.channels))
 
 
 @dataclass(frozen=True)
@@ -87,9 +100,9 @@ class Plan:
         """Node id (and `START`) -> its outgoing edges, in order."""
         planned: dict[str, list[PlannedEdge]] = {}
         for edge in self.graph.edges:
-            holds = compile_condition(edge.condition, self.functions) if edge.condition else None
+            condition = compile_condition(edge.condition, self.functions) if edge.condition else None
             route = self.routes.bind(edge.route, self.functions) if edge.route else None
-            planned.setdefault(edge.source, []).append(PlannedEdge(edge, holds, route))
+            planned.setdefault(edge.source, []).append(PlannedEdge(edge, condition, route))
         return {source: tuple(edges) for source, edges in planned.items()}
 
     def kind(self, node_id: str) -> NodeType:

@@ -16,7 +16,7 @@ from graphs.errors import ErrorInfo, GreenroomError, RoutingError, StepLimitExce
 from graphs.journal import END, START, Cursor, Fork, Usage
 from graphs.threads import ThreadState, check_transition
 from graphs.workflow.node import ForkConfig, MapConfig, NodeType
-from graphs.workflow.plan import Plan, PlannedEdge
+from graphs.workflow.plan import Plan
 from graphs.workflow.routing import RouteContext
 
 _replace = msgspec.structs.replace
@@ -196,20 +196,17 @@ def _guarded(
 
 def _targets(plan: Plan, cursor: Cursor, source: str, state: Mapping[str, Any], usage: Usage) -> tuple[str, ...]:
     """Distinct targets of the edges taken after `source`, in edge order; never empty."""
-    edges = plan.edges.get(source, ())
-    needs_state = any(edge.holds is not None or edge.route is not None for edge in edges)
-    plain = plan.schema.plain(state) if needs_state else {}
     context = RouteContext(steps=cursor.steps, turn=cursor.turn, usage=usage)
     taken: dict[str, None] = {}
     default: str | None = None
     conditional_taken = False
-    for planned in edges:
+    for planned in plan.edges.get(source, ()):
         edge = planned.edge
         if edge.default:
             default = edge.target
             continue
-        found = _taken(planned, plain, context)
-        conditional_taken = conditional_taken or (bool(found) and planned.holds is not None)
+        found = planned.taken(plan.schema, state, context)
+        conditional_taken = conditional_taken or (bool(found) and edge.condition is not None)
         taken.update(dict.fromkeys(found))
     if default is not None and not conditional_taken:
         taken[default] = None
@@ -219,12 +216,3 @@ def _targets(plan: Plan, cursor: Cursor, source: str, state: Mapping[str, Any], 
             node=source,
         )
     return tuple(taken)
-
-
-def _taken(planned: PlannedEdge, plain: Mapping[str, Any], context: RouteContext) -> tuple[str, ...]:
-    if planned.route is not None:
-        return planned.route(plain, context)
-    if planned.holds is not None and not planned.holds(plain):
-        return ()
-    assert planned.edge.target is not None
-    return (planned.edge.target,)

@@ -1,0 +1,119 @@
+"""`AsyncRuntime` and `Runtime`: Greenroom on Ray, started on this machine or found on a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from actors.functions import pack_functions
+from actors.network import Network
+from actors.stores.redis import RedisStore
+from actors.world import RayWorld
+from graphs.workflow.node import LlmConfig
+from runtime import launch
+from runtime.client import AsyncClient
+from runtime.connection import Connection
+from runtime.deployment import Deployment
+from runtime.errors import ServiceError
+from runtime.options import actor_settings, load
+from runtime.servers import ModelService, RayService, ValkeyService
+from runtime.services import LocalServices
+from runtime.sync import SyncClient
+
+
+class AsyncRuntime(AsyncClient):
+    """Greenroom, used as an asynchronous context manager; several drivers may share one.
+
+    Without options it runs on this machine: Ray, a durable store and, when a workflow needs it, a language model are
+    started for the first driver, shared with the others of this user, and ended after the last one, unless `greenroom
+    up` keeps them.
+
+    Args:
+        **options: `address` of a Ray cluster (`host:port`, or `auto` on one of its machines), `redis_url` of a Redis or
+            Valkey, and the fields of the configuration, sections as mappings: `Runtime(hosts={"max": 8})`.
+
+    Raises:
+        ConfigError: An option is unknown or wrong.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.config = load(**options)
+        self._services: LocalServices | None = None
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Start what does not run, and connect.
+
+        Raises:
+            ServiceError: Ray or the store could not be started.
+            StoreUnavailable: The store cannot be reached.
+        """
+        async with AsyncExitStack() as stack:
+            services = self._services = LocalServices(self.config.home)
+            stack.callback(services.close)
+            redis_url = await asyncio.to_thread(self._start, services)
+            stack.callback(launch.disconnect)
+            store = await RedisStore.connect(redis_url)
+            stack.push_async_callback(store.close)
+            model = ModelService.reserve(self.config.home)
+            world = RayWorld(actor_settings(self.config, redis_url, local_model=model))
+            await world.start_supervisor()
+            network = Network(world.dialer)
+            stack.push_async_callback(network.close)
+            self._attach(Connection(store=store, network=network, pack=pack_functions, close=self._stack.aclose))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def _start(self, services: LocalServices) -> str:
+        """Start and connect Ray, and start the store; its URL is returned."""
+        config = self.config
+        if config.redis.url is None:
+            services.start(ValkeyService())
+        if config.ray.address is None:
+            services.start(RayService(config.ray))
+            launch.connect(services.wait(RayService.name))
+        else:
+            launch.connect_to(config.ray.address)
+        if config.redis.url is not None:
+            return config.redis.url.get_secret_value()
+        return ValkeyService.url(services.wait(ValkeyService.name))
+
+    async def _before_deploy(self, deployment: Deployment) -> None:
+        models = {
+            node.config.model
+            for graph in deployment.models.values()
+            for node in graph.nodes
+            if isinstance(node.config, LlmConfig)
+        }
+        if any(self.config.models[model].provider == "local" for model in models):
+            await asyncio.to_thread(self._start_model)
+
+    def _start_model(self) -> None:
+        assert self._services is not None
+        self._services.start(ModelService())
+        record = self._services.wait(ModelService.name)
+        if ModelService.base_url(record) != ModelService.reserve(self.config.home).base_url:
+            raise ServiceError(
+                "the local model server had to change its port; end this runtime and start it again", service="model"
+            )
+
+
+class Runtime(SyncClient):
+    """Greenroom, used as a context manager; see `AsyncRuntime`, whose blocking face this is.
+
+    Args:
+        **options: As for `AsyncRuntime`.
+
+    Raises:
+        ConfigError: An option is unknown or wrong.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(AsyncRuntime(**options))
