@@ -1,0 +1,267 @@
+"""What Greenroom is told from outside: arguments, `GREENROOM_*`, a TOML file. The only reader of the environment."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
+
+import platformdirs
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from graphs.suggest import did_you_mean
+from runtime.errors import ConfigError
+
+ENV_PREFIX = "GREENROOM_"
+CONFIG_FILE = "greenroom.toml"
+CONFIG_FILE_VARIABLE = "GREENROOM_CONFIG"
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class RayConfig(_Section):
+    """Where Ray is."""
+
+    address: str | None = None
+    """`host:port` of a cluster, or `auto` on a machine of it; nothing: a local Ray, shared by this user's drivers."""
+    num_cpus: PositiveInt | None = None
+    """CPUs the local Ray offers; nothing: all."""
+    object_store_memory_bytes: Annotated[int, Field(ge=80 * 2**20)] = 512 * 2**20
+    """Size of the local Ray's object store."""
+
+
+class RedisConfig(_Section):
+    """Where the truth is."""
+
+    url: SecretStr | None = None
+    """`redis://`, `rediss://` or `unix://` URL; nothing: a Valkey of this user, started when needed."""
+
+    @pydantic.field_validator("url")
+    @classmethod
+    def _check_scheme(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and urlsplit(url.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("not a redis://, rediss:// or unix:// URL")
+        return url
+
+
+class HostsConfig(_Section):
+    """The processes that carry sessions and threads."""
+
+    min: PositiveInt = 2
+    max: PositiveInt = 2
+    capacity: PositiveInt = 1_000
+    """Turns of main threads that run at once on one host."""
+
+    @pydantic.model_validator(mode="after")
+    def _check_range(self) -> HostsConfig:
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) is larger than max ({self.max})")
+        return self
+
+
+class ExecutorConfig(_Section):
+    """The processes that run nodes of one kind."""
+
+    processes: PositiveInt = 1
+    concurrency: PositiveInt = 64
+    """Threads for synchronous user code in each process."""
+
+
+class ExecutorsConfig(_Section):
+    """Executor pools by kind."""
+
+    function: ExecutorConfig = Field(default_factory=lambda: ExecutorConfig(processes=os.cpu_count() or 1))
+    llm: ExecutorConfig = ExecutorConfig()
+    tool: ExecutorConfig = ExecutorConfig()
+
+
+class TimeoutsConfig(_Section):
+    """How long a model may take."""
+
+    connect_s: PositiveFloat = 5.0
+    first_token_s: PositiveFloat = 60.0
+    idle_s: PositiveFloat = 30.0
+    """Between two pieces of an answer."""
+    total_s: PositiveFloat = 300.0
+
+
+class LatencyConfig(_Section):
+    """How long the scripted model takes for an answer."""
+
+    kind: Literal["fixed", "uniform", "lognormal"] = "fixed"
+    mean_s: Annotated[float, Field(ge=0)] = 0.0
+    spread_s: Annotated[float, Field(ge=0)] = 0.0
+    """Half the width of `uniform`, standard deviation of `lognormal`."""
+    seed: int = 0
+
+
+class ModelConfig(_Section):
+    """A language model that workflows name."""
+
+    provider: Literal["openai", "scripted", "local"] = "openai"
+    """`openai`: any OpenAI-compatible endpoint; `local`: served by Greenroom itself; `scripted`: no model at all."""
+    base_url: str | None = None
+    model: str | None = None
+    """The endpoint's name for the model."""
+    api_key: SecretStr | None = None
+    api_key_env: str | None = None
+    """Environment variable that holds the key, instead of `api_key`."""
+    timeouts: TimeoutsConfig = TimeoutsConfig()
+    max_retries: Annotated[int, Field(ge=0)] = 3
+    replies: list[str] | dict[str, str] = []
+    """Scripted: answers in turn, or text looked for in the request -> answer. Nothing: an echo."""
+    latency: LatencyConfig = LatencyConfig()
+
+    @pydantic.model_validator(mode="after")
+    def _check_provider(self) -> ModelConfig:
+        if self.provider == "openai" and not (self.base_url and self.model):
+            raise ValueError("provider openai needs base_url and model")
+        if self.provider != "openai" and (self.base_url or self.api_key or self.api_key_env):
+            raise ValueError(f"provider {self.provider} takes no base_url, api_key or api_key_env")
+        if self.api_key and self.api_key_env:
+            raise ValueError("api_key and api_key_env exclude each other")
+        return self
+
+    def key(self) -> str | None:
+        """The API key, if there is one. Raises `ConfigError` if the variable named by `api_key_env` is not set."""
+        if self.api_key_env is None:
+            return self.api_key.get_secret_value() if self.api_key else None
+        if self.api_key_env not in os.environ:  # noqa: TID251
+            raise ConfigError(f"the API key of model {self.model} is missing; set {self.api_key_env}")
+        return os.environ[self.api_key_env]  # noqa: TID251
+
+
+class Config(BaseSettings):
+    """All there is to configure. Build it with `load_config`, whose errors are made for people."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
+    )
+
+    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("greenroom", appauthor=False)))
+    """Directory of the local services' data, locks and logs."""
+    ray: RayConfig = RayConfig()
+    redis: RedisConfig = RedisConfig()
+    hosts: HostsConfig = HostsConfig()
+    executors: ExecutorsConfig = ExecutorsConfig()
+    models: dict[str, ModelConfig] = {}
+    """By name. `scripted` and `local` always exist, and `default` is `local` unless it is configured."""
+    log_level: LogLevel = "WARNING"
+
+    @pydantic.field_validator("home")
+    @classmethod
+    def _make_absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @pydantic.field_validator("models")
+    @classmethod
+    def _add_models(cls, models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
+        known = {"scripted": ModelConfig(provider="scripted"), "local": ModelConfig(provider="local"), **models}
+        return {"default": known["local"], **known}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments before environment before file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
+
+
+def load_config(**overrides: Any) -> Config:
+    """The configuration.
+
+    Args:
+        **overrides: Fields of `Config`, sections as mappings: `load_config(ray={"num_cpus": 2})`. They come before the
+            environment (`GREENROOM_RAY__NUM_CPUS`), which comes before `greenroom.toml` in the working directory (or
+            the file that `GREENROOM_CONFIG` names).
+
+    Raises:
+        ConfigError: A key is unknown or a value does not fit; `problems` has all of them.
+    """
+    problems = _unknown_variables(name for name in os.environ if name.upper().startswith(ENV_PREFIX))  # noqa: TID251
+    if problems:
+        raise ConfigError(f"invalid configuration: {'; '.join(problems)}", problems=problems)
+    try:
+        return Config(**overrides)
+    except pydantic.ValidationError as error:
+        problems = [_problem(details["loc"], details["type"], details["msg"]) for details in error.errors()]
+        raise ConfigError(f"invalid configuration: {'; '.join(problems)}", problems=problems) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{config_file()} is not valid TOML: {error}; correct it") from None
+
+
+def config_file() -> Path | None:
+    """The file to read, if there is one. Raises `ConfigError` if `GREENROOM_CONFIG` names none."""
+    named = os.environ.get(CONFIG_FILE_VARIABLE)  # noqa: TID251
+    if named is None:
+        default = Path(CONFIG_FILE)
+        return default if default.is_file() else None
+    if not Path(named).is_file():
+        raise ConfigError(f"no file {named}, which {CONFIG_FILE_VARIABLE} names; correct or unset it")
+    return Path(named)
+
+
+def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Environment for a program that Greenroom starts: this process's, without Ray's default address, and `extra`."""
+    inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}  # noqa: TID251
+    return {**inherited, **(extra or {})}
+
+
+def swap_environment(values: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Set variables of this process that a library reads, such as Ray its token; None removes one.
+
+    Returns:
+        What they were before, to be given back.
+    """
+    before = {name: os.environ.get(name) for name in values}  # noqa: TID251
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)  # noqa: TID251
+        else:
+            os.environ[name] = value  # noqa: TID251
+    return before
+
+
+def _unknown_variables(names: Iterable[str]) -> list[str]:
+    """A problem for each `GREENROOM_*` variable that no field listens to."""
+    problems = []
+    for name in sorted(names):
+        if name == CONFIG_FILE_VARIABLE:
+            continue
+        field = name[len(ENV_PREFIX) :].lower().split("__")[0]
+        if field not in Config.model_fields:
+            guess = did_you_mean(name, [f"{ENV_PREFIX}{known.upper()}" for known in Config.model_fields])
+            problems.append(f"{name}: no such setting{guess}")
+    return problems
+
+
+def _problem(loc: tuple[int | str, ...], kind: str, text: str) -> str:
+    path = ".".join(str(part) for part in loc)
+    if kind == "extra_forbidden":
+        return f"{path}: no such setting{did_you_mean(str(loc[-1]), _fields_at(loc[:-1]))}"
+    return f"{path}: {text.removeprefix('Value error, ')}"
+
+
+def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
+    """Names of the settings below `loc`."""
+    section: Any = Config
+    for part in loc:
+        if get_origin(section) is dict:
+            section = get_args(section)[1]
+        elif isinstance(section, type) and issubclass(section, BaseModel) and part in section.model_fields:
+            section = section.model_fields[str(part)].annotation
+    return list(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
