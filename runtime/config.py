@@ -12,7 +12,13 @@ from urllib.parse import urlsplit
 import platformdirs
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from graphs.suggest import did_you_mean
 from runtime.errors import ConfigError
@@ -200,6 +206,8 @@ def load_config(**overrides: Any) -> Config:
     except pydantic.ValidationError as error:
         problems = [_problem(details["loc"], details["type"], details["msg"]) for details in error.errors()]
         raise ConfigError(f"invalid configuration: {'; '.join(problems)}", problems=problems) from None
+    except SettingsError as error:
+        raise ConfigError(f"invalid configuration: {error}; lists and mappings are written as JSON") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{config_file()} is not valid TOML: {error}; correct it") from None
 
@@ -244,9 +252,17 @@ def _unknown_variables(names: Iterable[str]) -> list[str]:
             continue
         field = name[len(ENV_PREFIX) :].lower().split("__")[0]
         if field not in Config.model_fields:
-            guess = did_you_mean(name, [f"{ENV_PREFIX}{known.upper()}" for known in Config.model_fields])
-            problems.append(f"{name}: no such setting{guess}")
+            problems.append(f"{name}: no such setting{did_you_mean(name, _variables())}")
     return problems
+
+
+def _variables() -> list[str]:
+    """Names of the variables there are, of sections those one level down."""
+    names = []
+    for field in Config.model_fields:
+        inner = _fields_at((field,))
+        names += [f"{ENV_PREFIX}{field}__{name}".upper() for name in inner] or [f"{ENV_PREFIX}{field}".upper()]
+    return names
 
 
 def _problem(loc: tuple[int | str, ...], kind: str, text: str) -> str:
