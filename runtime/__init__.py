@@ -1,0 +1,98 @@
+"""Greenroom: agent workflow graphs as durable actors on Ray. What is listed in `__all__` is the public API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actors.tools.native import tool
+from graphs.errors import (
+    BranchFailed,
+    Cancelled,
+    GraphInvalid,
+    GreenroomError,
+    NodeError,
+    NotFoundError,
+    StateInvalid,
+    StepLimitExceeded,
+)
+from graphs.journal import END, START, Usage
+from graphs.messages import Message, ToolCall
+from graphs.policies import RetryPolicy
+from graphs.state.reducers import add, add_messages, append, last_value, merge
+from graphs.threads import ThreadPriority, ThreadState
+from graphs.tools import ToolExecutionResult
+from graphs.workflow.builder import GraphBuilder as Graph
+from runtime.errors import ConfigError, ResultTimeout, ServiceError, WorkflowFileError
+from runtime.events import (
+    BranchesJoined,
+    BranchesStarted,
+    Event,
+    NodeFailed,
+    NodeFinished,
+    NodeStarted,
+    ThreadFinished,
+    Token,
+    TurnStarted,
+)
+from runtime.results import StateDict, ThreadResult
+from runtime.testing import AsyncLocalRuntime, LocalRuntime
+
+if TYPE_CHECKING:
+    from runtime.runtime import AsyncRuntime, Runtime
+
+__all__ = [
+    "END",
+    "START",
+    "AsyncLocalRuntime",
+    "AsyncRuntime",
+    "BranchFailed",
+    "BranchesJoined",
+    "BranchesStarted",
+    "Cancelled",
+    "ConfigError",
+    "Event",
+    "Graph",
+    "GraphInvalid",
+    "GreenroomError",
+    "LocalRuntime",
+    "Message",
+    "NodeError",
+    "NodeFailed",
+    "NodeFinished",
+    "NodeStarted",
+    "NotFoundError",
+    "ResultTimeout",
+    "RetryPolicy",
+    "Runtime",
+    "ServiceError",
+    "StateDict",
+    "StateInvalid",
+    "StepLimitExceeded",
+    "ThreadFinished",
+    "ThreadPriority",
+    "ThreadResult",
+    "ThreadState",
+    "Token",
+    "ToolCall",
+    "ToolExecutionResult",
+    "TurnStarted",
+    "Usage",
+    "WorkflowFileError",
+    "add",
+    "add_messages",
+    "append",
+    "last_value",
+    "merge",
+    "tool",
+]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        # Ray takes half a second to import, which what runs without it need not wait for.
+        if name in ("AsyncRuntime", "Runtime"):
+            from runtime import runtime
+
+            return getattr(runtime, name)
+        raise AttributeError(f"module 'runtime' has no attribute {name!r}")
