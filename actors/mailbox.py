@@ -105,7 +105,7 @@ class Mailbox:
         linger_s: How long a call waits for its replies.
         stream_s: How long a stream stays open without a reply. A channel without a stream for as long is dropped, and
             its asks are cancelled.
-        stream_count: Most batches of one stream. (Ray keeps a record of each until the stream ends.)
+        stream_count: Most batches of one stream. (Ray's memory of a stream grows with each batch until it ends.)
     """
 
     def __init__(
