@@ -1,0 +1,54 @@
+"""`greenroom`, the command line.
+
+Each file here is one group of commands: functions that take options, print through `output.Output`, and let typed
+errors pass. `main` prints those on one line and exits with a code of `output.ExitCode`: 0 done, 1 failed, 2 wrong
+usage or configuration, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import TyperException
+
+from graphs.errors import ErrorInfo, GreenroomError
+from runtime.cli import doctor, services
+from runtime.cli.output import ExitCode, Output
+from runtime.errors import ConfigError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="greenroom",
+    help="Run agent workflow graphs on Ray without losing a step.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(services.up)
+app.command()(services.down)
+app.command()(services.status)
+app.command()(doctor.doctor)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit.
+
+    Args:
+        arguments: Instead of those of this process.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    out = Output(as_json="--json" in given)
+    try:
+        code = app(given or ["--help"], prog_name="greenroom", standalone_mode=False)
+    except TyperException as error:
+        out.error(ErrorInfo(code="UsageError", message=f"{error.format_message()} See greenroom --help"))
+        code = ExitCode.BAD_USAGE
+    except GreenroomError as error:
+        out.error(error.info())
+        code = ExitCode.BAD_USAGE if isinstance(error, ConfigError) else ExitCode.FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        code = ExitCode.INTERRUPTED
+    sys.exit(code if isinstance(code, int) else ExitCode.OK)

@@ -1,0 +1,92 @@
+"""What commands print: tables and lines for people, JSON for programs, errors on one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from enum import IntEnum
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from graphs.errors import ErrorInfo
+
+PIPE_WIDTH = 240
+"""Columns of text that goes to a file or a program, so that tables are not folded there."""
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class ExitCode(IntEnum):
+    """What `greenroom` exits with."""
+
+    OK = 0
+    FAILED = 1
+    BAD_USAGE = 2
+    """Wrong options, or a configuration that cannot be used."""
+    INTERRUPTED = 130
+
+
+class Output:
+    """Where a command prints.
+
+    Args:
+        as_json: Print JSON on standard output, and errors as JSON on standard error.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self._console = _console(stderr=False)
+        self._errors = _console(stderr=True)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Print rows; as JSON all their fields, as text those in `columns`."""
+        if self.as_json:
+            self.data(rows)
+            return
+        table = Table(*(column.replace("_", " ") for column in columns), box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*(_cell(row.get(column)) for column in columns))
+        self._console.print(table, markup=False)
+
+    def data(self, value: Any) -> None:
+        """Print `value` (plain data, msgspec structs) as JSON."""
+        encoded = msgspec.json.encode(value, enc_hook=str)
+        sys.stdout.write(msgspec.json.format(encoded, indent=2).decode() + "\n")
+
+    def line(self, text: str) -> None:
+        """Print a line for people; programs do not get it."""
+        if not self.as_json:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def progress(self, text: str) -> AbstractContextManager[Any]:
+        """Show on a terminal that something is being waited for."""
+        return nullcontext() if self.as_json else self._errors.status(text)
+
+    def error(self, info: ErrorInfo) -> None:
+        """Print an error on one line of standard error."""
+        if self.as_json:
+            sys.stderr.write(msgspec.json.encode({"error": info}, enc_hook=str).decode() + "\n")
+        else:
+            sys.stderr.write(f"error: {' '.join(info.message.split())}\n")
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else PIPE_WIDTH)
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return " ".join(str(item) for item in value) or "-"
+        case _:
+            return str(value) or "-"
