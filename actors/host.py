@@ -6,6 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
+from actors.errors import DestinationDied
 from actors.network import SUPERVISOR, Network
 from actors.ports import SessionRepository
 from actors.protocol import (
@@ -30,6 +31,8 @@ from graphs.sessions import Session
 from graphs.threads import Thread, ThreadState, ThreadType, main_thread_id, session_of
 
 logger = logging.getLogger(__name__)
+
+RELEASE_EVERY_S = 0.02
 
 
 @dataclass(slots=True)
@@ -57,7 +60,9 @@ class Host:
         self._network = network
         self._sessions: dict[str, SessionActor] = {}
         self._branches: dict[str, _Branch] = {}
-        self._released: set[asyncio.Task[None]] = set()
+        self._free: list[str] = []
+        """Threads whose places are free, which the supervisor has not been told yet."""
+        self._telling: asyncio.Task[None] | None = None
 
     async def handle(self, body: bytes) -> bytes | None:
         """Answer one request."""
@@ -70,7 +75,9 @@ class Host:
         for task in branches:
             task.cancel()
         await asyncio.gather(*branches, *(actor.close() for actor in self._sessions.values()), return_exceptions=True)
-        await asyncio.gather(*self._released, return_exceptions=True)
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
 
     async def _handle(self, request: object) -> Message | None:
         match request:
@@ -182,6 +189,18 @@ class Host:
         await actor.run()
 
     def _release(self, thread_id: str) -> None:
-        task = asyncio.create_task(self._network.tell(SUPERVISOR, Released(threads=(thread_id,))))
-        self._released.add(task)
-        task.add_done_callback(self._released.discard)
+        self._free.append(thread_id)
+        if self._telling is None:
+            self._telling = asyncio.create_task(self._tell_released(), name="released places")
+
+    async def _tell_released(self) -> None:
+        """Tell the supervisor of all places that become free within a moment: a message costs more than a place."""
+        try:
+            while self._free:
+                await self._services.clock.sleep(RELEASE_EVERY_S)
+                free, self._free = tuple(self._free), []
+                await self._network.tell(SUPERVISOR, Released(threads=free))
+        except DestinationDied:
+            logger.info("the supervisor is gone; its successor starts with no places taken")
+        finally:
+            self._telling = None

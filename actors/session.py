@@ -44,6 +44,10 @@ class SessionActor:
         self._waiting: dict[int, list[asyncio.Future[TurnDone]]] = {}
         self._worker: asyncio.Task[None] | None = None
         self._woken = False
+        self._accepted: dict[int, UserInteraction] = {}
+        """Turn -> interaction, of those accepted here that have not begun."""
+        self._may_be_more = False
+        """Whether interactions that were accepted elsewhere may wait in the store."""
         self._loaded: asyncio.Future[ThreadActor] = asyncio.get_running_loop().create_future()
 
     @property
@@ -73,6 +77,7 @@ class SessionActor:
         )
         self._priority = request.priority
         turn = await self._sessions.accept(self.session, interaction)
+        self._accepted[turn] = interaction
         if not request.wait:
             self.wake()
             return TurnAccepted(thread_id=main_thread_id(self.session.id), turn=turn)
@@ -83,6 +88,7 @@ class SessionActor:
 
     async def resume(self) -> ThreadActor:
         """Go on with whatever is unfinished; returns the main thread when it is loaded."""
+        self._may_be_more = True
         self.wake()
         return await asyncio.shield(self._loaded)
 
@@ -130,7 +136,16 @@ class SessionActor:
             self._on_rest(self)
 
     async def _next(self, thread: ThreadActor) -> UserInteraction | None:
-        return await self._sessions.interaction(self.session.id, thread.cursor.turn + 1)
+        """The interaction that starts the next turn: known here, unless it was accepted before this activation."""
+        turn = thread.cursor.turn + 1
+        for done in [accepted for accepted in self._accepted if accepted < turn]:
+            del self._accepted[done]  # asked twice, and over by now
+        known = self._accepted.pop(turn, None)
+        if known is not None or not (self._accepted or self._may_be_more):
+            return known
+        interaction = await self._sessions.interaction(self.session.id, turn)
+        self._may_be_more = interaction is not None
+        return interaction
 
     async def _answer(self, thread: ThreadActor) -> None:
         """Answer those who wait for this turn or for one before it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections import deque
@@ -48,6 +49,8 @@ from runtime.records import Records
 from runtime.results import ThreadResult
 
 _Reply = TypeVar("_Reply", bound=Message)
+
+logger = logging.getLogger(__name__)
 
 HOST_RETRY_S = 60.0
 """How long a driver looks for a living host before it gives up."""
@@ -246,18 +249,29 @@ class AsyncClient:
         network = self._connection.network
         priority = request.priority if isinstance(request, StartTurn) else ThreadPriority.NORMAL
         suspect = ""
-        async for attempt in AsyncRetrying(
+
+        async def attempt() -> _Reply:
+            nonlocal suspect
+            place = Place(threads=(thread_id,), priority=priority, user_id=user_id, suspect=suspect)
+            (host,) = (await network.ask(SUPERVISOR, place, Placed)).hosts
+            suspect = host
+            try:
+                return await network.ask(host, request, expected)
+            except DestinationDied:
+                await network.forget(host)
+                raise
+
+        try:
+            return await attempt()  # the common case does without the cost of a retrying object
+        except DestinationDied:
+            logger.info("the host of %s is gone; looking for another", thread_id)
+        retrying = AsyncRetrying(
             retry=retry_if_exception_type(DestinationDied),
             stop=stop_after_delay(HOST_RETRY_S),
             wait=wait_random_exponential(0.05, max=2),
             reraise=True,
-        ):
-            with attempt:
-                place = Place(threads=(thread_id,), priority=priority, user_id=user_id, suspect=suspect)
-                (host,) = (await network.ask(SUPERVISOR, place, Placed)).hosts
-                suspect = host
-                return await network.ask(host, request, expected)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        )
+        return await retrying(attempt)
 
 
 class AsyncTools:

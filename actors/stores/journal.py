@@ -6,16 +6,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from functools import partial
 from typing import Any
 
-import hiredis
 import msgspec
 
 from actors.ports import Head, LiveEvent
 from actors.stores import keys
 from actors.stores.checks import check_activate, check_append, check_create, conflict, fenced, open_next, unknown
-from actors.stores.commit import GroupCommit
 from actors.stores.link import RedisLink
 from actors.stores.records import CURSOR, THREAD
 from actors.stores.tail import Tail, seq_of
+from actors.stores.writer import ScriptWriter
 from graphs.journal import CorruptRecord, Cursor, JournalEntry, Snapshot, open_snapshot, seal
 from graphs.threads import Thread, path_of, session_of
 
@@ -27,13 +26,11 @@ _FIELDS = ("thread", "seq", "epoch", "host", "cursor", "updated_at")
 class RedisJournal:
     """Threads, their entries and snapshots (port `Journal`)."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisLink, writer: ScriptWriter) -> None:
         self._link = link
+        self._writer = writer
         self._create = link.script("create")
-        self._activate = link.script("activate")
         self._snapshot = link.script("snapshot")
-        self._wire = link.wire("append")
-        self._commit = GroupCommit(self._wire.exchange, server=link.server, deadline_s=link.deadline_s)
         self._tail = Tail(link)
 
     async def create(self, thread: Thread, base: Snapshot | None = None) -> None:
@@ -64,7 +61,7 @@ class RedisJournal:
             cursor = Cursor(status=create.state)
             args += [THREAD.encode(create), path_of(thread_id), CURSOR.encode(cursor), repr(create.updated_at)]
         script_keys = [keys.record(thread_id), keys.threads(session_of(thread_id))]
-        fields = await self._link.run(lambda: self._activate(keys=script_keys, args=args))
+        fields = await self._writer.script("activate", script_keys, args)
         if fields is None:
             raise unknown(thread_id)
         return _head(thread_id, fields)
@@ -91,23 +88,20 @@ class RedisJournal:
         """
         check_append(entries, snapshot)
         first, last = entries[0].seq, entries[-1]
-        command = (
-            b"EVALSHA",
-            self._wire.sha,
-            3,
-            keys.record(thread_id),
-            keys.journal(thread_id),
-            keys.snapshots(thread_id),
-            epoch,
-            first,
-            op_id,
-            repr(last.at),
-            CURSOR.encode(last.cursor),
-            snapshot.seq if snapshot else b"",
-            seal(snapshot) if snapshot else b"",
-            *map(seal, entries),
+        answer = await self._writer.script(
+            "append",
+            [keys.record(thread_id), keys.journal(thread_id), keys.snapshots(thread_id)],
+            [
+                epoch,
+                first,
+                op_id,
+                repr(last.at),
+                CURSOR.encode(last.cursor),
+                snapshot.seq if snapshot else b"",
+                seal(snapshot) if snapshot else b"",
+                *map(seal, entries),
+            ],
         )
-        answer = await self._commit.submit(hiredis.pack_command(command))  # type: ignore[arg-type]  # stub: 1-tuple
         if answer != 0:
             raise _refusal(answer, thread_id, epoch, first)
 
@@ -182,10 +176,8 @@ class RedisJournal:
                     yield item
 
     async def close(self) -> None:
-        """End appends and follows."""
+        """End follows."""
         await self._tail.close()
-        await self._commit.close()
-        await self._wire.close()
 
 
 def _refusal(answer: list[Any], thread_id: str, epoch: int, first: int) -> Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -164,9 +164,9 @@ class RedisLink:
         script: Callable[..., Awaitable[Any]] = self.client.register_script(script_text(name))
         return script
 
-    def wire(self, script: str) -> ScriptWire:
-        """A connection of its own for calls of one script in batches."""
-        return ScriptWire(self.client, script_text(script))
+    def wire(self, *scripts: str) -> ScriptWire:
+        """A connection of its own for calls of these scripts in batches."""
+        return ScriptWire(self.client, {name: script_text(name) for name in scripts})
 
     async def close(self) -> None:
         """Close all connections; operations under way and later ones fail with `StoreUnavailable`."""
@@ -185,11 +185,12 @@ async def _timed(operation: Callable[[], Awaitable[T]], timeout_s: float) -> T:
 
 
 class ScriptWire:
-    """One connection on which calls of one script travel in batches: one write, then the answers in order."""
+    """One connection on which calls of scripts travel in batches: one write, then the answers in order."""
 
-    def __init__(self, client: Redis, script: str) -> None:
-        self._script = script
-        self.sha: bytes = client.register_script(script).sha.encode()
+    def __init__(self, client: Redis, scripts: Mapping[str, str]) -> None:
+        self._scripts = scripts
+        self.sha: dict[str, bytes] = {name: client.register_script(text).sha.encode() for name, text in scripts.items()}
+        """Name of a script -> what a call names it by."""
         self._connection = client.connection_pool.make_connection()
 
     async def exchange(self, commands: Sequence[bytes]) -> list[Any]:
@@ -213,8 +214,9 @@ class ScriptWire:
         if not connection.is_connected:
             await connection.connect()
             # Loaded here, a call never meets a restarted server that does not know it.
-            await connection.send_command("SCRIPT", "LOAD", self._script)
-            await connection.read_response()
+            for script in self._scripts.values():
+                await connection.send_command("SCRIPT", "LOAD", script)
+                await connection.read_response()
         await connection.send_packed_command(commands)
         return [await self._answer() for _ in commands]
 

@@ -10,6 +10,7 @@ from actors.stores.link import RedisLink
 from actors.stores.live import RedisLiveFeed
 from actors.stores.sessions import RedisSessions
 from actors.stores.workflows import RedisWorkflows
+from actors.stores.writer import ScriptWriter
 
 
 class RedisStore:
@@ -17,9 +18,10 @@ class RedisStore:
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self.journal = RedisJournal(link)
+        self._writer = ScriptWriter(link)
+        self.journal = RedisJournal(link, self._writer)
         self.live = RedisLiveFeed(link)
-        self.sessions = RedisSessions(link)
+        self.sessions = RedisSessions(link, self._writer)
         self.workflows = RedisWorkflows(link)
 
     @classmethod
@@ -70,3 +72,4 @@ class RedisStore:
         """Give back connections. Operations and follows under way end with `StoreUnavailable`."""
         await self._link.close()  # first: what the journal ends must not connect again
         await self.journal.close()
+        await self._writer.close()

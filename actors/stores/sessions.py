@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 
 from actors.stores import keys
 from actors.stores.link import RedisLink
 from actors.stores.records import INTERACTION, SESSION
+from actors.stores.writer import Part, ScriptWriter
 from graphs.sessions import Session, UserInteraction
 
 _FIELD = "session"
@@ -16,9 +18,9 @@ _FIELD = "session"
 class RedisSessions:
     """Session records and the index over them (port `SessionRepository`)."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisLink, writer: ScriptWriter) -> None:
         self._link = link
-        self._accept = link.script("accept")
+        self._writer = writer
 
     async def save(self, session: Session) -> None:
         """Create or replace."""
@@ -36,10 +38,13 @@ class RedisSessions:
     async def accept(self, session: Session, interaction: UserInteraction) -> int:
         """Record an interaction, and its session if the id is new; the number of its turn is returned."""
         script_keys = [keys.session(session.id), keys.interactions(session.id), keys.turns(session.id)]
-        args = [SESSION.encode(session), interaction.interaction_id, INTERACTION.encode(interaction)]
-        turn, blob = await self._link.run(lambda: self._accept(keys=script_keys, args=args))
+        args: list[Part] = [SESSION.encode(session), interaction.interaction_id, INTERACTION.encode(interaction)]
+        turn, blob = await self._writer.script("accept", script_keys, args)
         if turn == 1:  # it may be new, or whoever stored it may have died before this
-            await self._link.run(partial(self._index, SESSION.decode(blob, key=keys.session(session.id))))
+            stored = SESSION.decode(blob, key=keys.session(session.id))
+            entry = repr(stored.created_at), stored.id
+            indexes = keys.SESSIONS, keys.user_sessions(stored.user_id)
+            await asyncio.gather(*(self._writer.command(b"ZADD", index, *entry) for index in indexes))
         return int(turn)
 
     async def interaction(self, session_id: str, turn: int) -> UserInteraction | None:
