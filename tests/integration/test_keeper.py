@@ -345,6 +345,17 @@ def test_an_unreadable_record_is_an_error_that_names_it(home):
         wait_end(home)
 
 
+def test_a_service_that_nobody_waits_for_any_more_ends_when_it_is_ready(home):
+    with LocalServices(home) as services:
+        services.start(FakeService())
+    with keeper.held(ServicePaths.of(home, "fake").start_lock, keeper.fcntl.LOCK_EX):
+        pass  # its keeper has this lock until the service is ready
+    wait_end(home)
+
+    assert len(starts(home)) == 1
+    wait_gone(*starts(home))
+
+
 def _keeper_of(home: Path) -> int:
     """The process that has the keeper lock."""
     inode = str((home / "fake.keeper.lock").stat().st_ino)
