@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -60,6 +61,7 @@ def home(tmp_path):
     yield home
     for service in SERVICES:
         stop(home, service, force=True)
+    shutil.rmtree(ray_directory(home), ignore_errors=True)  # left by a killed keeper until its home is used again
 
 
 class Driver:
