@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.ports import WorkflowRepository
+from graphs.functions import is_reference, resolve
 from graphs.workflow.builder import GraphBuilder
-from graphs.workflow.functions import is_reference, resolve
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import FunctionConfig, MapConfig, NodeType
 from graphs.workflow.registry import template, template_names

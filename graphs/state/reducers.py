@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from graphs.errors import SchemaError
+from graphs.functions import reference, resolve
 from graphs.messages import Message
 from graphs.suggest import did_you_mean
-from graphs.workflow.functions import reference, resolve
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 

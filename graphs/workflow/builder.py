@@ -8,10 +8,10 @@ from typing import Any, TypeVar, overload
 import pydantic
 
 from graphs.errors import GraphInvalid
+from graphs.functions import Function, reference
 from graphs.policies import JoinPolicy, OnBranchError, RetryPolicy
 from graphs.state.schema import StateSchema
 from graphs.workflow.edge import Condition, Edge, EdgeType, Route, edge_name
-from graphs.workflow.functions import Function, reference
 from graphs.workflow.graph import DEFAULT_MAX_STEPS, GraphModel
 from graphs.workflow.node import ForkConfig, FunctionConfig, LlmConfig, MapConfig, Node, ToolCallConfig
 from graphs.workflow.problems import Problem, from_pydantic, invalid

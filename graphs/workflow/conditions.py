@@ -11,8 +11,8 @@ from typing import Any
 import cel
 
 from graphs.errors import GraphInvalid, GreenroomError, RoutingError
+from graphs.functions import Function, resolve
 from graphs.workflow.edge import Condition
-from graphs.workflow.functions import Function, resolve
 from graphs.workflow.problems import unknown
 
 STATE = "state"

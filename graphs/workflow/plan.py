@@ -8,12 +8,12 @@ from functools import cached_property
 from typing import Any
 
 from graphs.errors import NotFoundError
+from graphs.functions import resolve
 from graphs.journal import END, START
 from graphs.policies import JoinPolicy
 from graphs.state.schema import StateSchema
 from graphs.workflow.conditions import Expression, PythonPredicate, compile_condition
 from graphs.workflow.edge import Edge
-from graphs.workflow.functions import resolve
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import ForkConfig, FunctionConfig, LlmConfig, MapConfig, Node, NodeType, ToolCallConfig
 from graphs.workflow.routing import SHIPPED_ROUTES, BoundRoute, RouteContext, RouteRegistry

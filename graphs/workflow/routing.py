@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphs.errors import BusinessRuleViolation, GraphInvalid, GreenroomError, NotFoundError, RoutingError
+from graphs.functions import Function, is_reference, resolve
 from graphs.suggest import did_you_mean
 from graphs.workflow.edge import Route
-from graphs.workflow.functions import Function, is_reference, resolve
 from graphs.workflow.problems import unknown
 from graphs.workflow.route_function import Answer, RouteContext, RouteFunction
 from graphs.workflow.routes import SHIPPED

@@ -7,11 +7,11 @@ from itertools import groupby
 from typing import Any
 
 from graphs.errors import NotFoundError
+from graphs.functions import is_reference
 from graphs.journal import END, START
 from graphs.workflow.checks.scope import Scope
 from graphs.workflow.conditions import expression_problems
 from graphs.workflow.edge import Condition, Edge, EdgeType, Route
-from graphs.workflow.functions import is_reference
 from graphs.workflow.problems import Problem, unknown
 from graphs.workflow.route_function import RouteFunction
 

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from graphs.errors import NotFoundError
+from graphs.functions import resolve
 from graphs.journal import END, START
 from graphs.state.schema import StateSchema
-from graphs.workflow.functions import resolve
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import FunctionConfig, LlmConfig, MapConfig, Node, ToolCallConfig
 from graphs.workflow.problems import Problem, unknown
