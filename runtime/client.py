@@ -41,6 +41,7 @@ from graphs.threads import ThreadPriority, main_thread_id
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.graph import GraphModel
+from graphs.workflow.node import MapConfig
 from runtime.config import Config
 from runtime.connection import Connection
 from runtime.deployment import Deployment, prepare
@@ -66,6 +67,9 @@ class AsyncClient:
     def _attach(self, connection: Connection) -> None:
         self._connection = connection
         self._deployments = {}
+        self._ready: set[str] = set()
+        """Refs of the workflows that can run: what they need besides actors is started."""
+        self._making_ready = asyncio.Lock()
         self._tool_names = [tool.name for tool in build_tools().list_tools()]
         self._catalog = Catalog(connection.store.workflows, self._own_functions)
         self.records = Records(connection.store, self._catalog)
@@ -95,9 +99,10 @@ class AsyncClient:
             deployment = await prepare(
                 graph, self._connection.store.workflows, tools=self._tool_names, models=self.config.models
             )
-            await self._before_deploy(deployment)
+            await self._before_run(deployment.models.values())
             await deployment.save(self._connection.store.workflows)
             self._deployments.update(dict.fromkeys(deployment.models, deployment))
+            self._ready.update(deployment.models)
             self._catalog.forget(deployment.models)
             packed = self._connection.pack(deployment.functions) if deployment.functions else b""
             request = Deploy(refs=tuple(deployment.models), kinds=deployment.kinds, functions=packed)
@@ -105,8 +110,24 @@ class AsyncClient:
             refs.append(deployment.ref)
         return refs
 
-    async def _before_deploy(self, deployment: Deployment) -> None:
-        """Start what `deployment` needs besides actors."""
+    async def _before_run(self, graphs: Iterable[GraphModel]) -> None:
+        """Start what these graphs need besides actors."""
+
+    async def _make_ready(self, ref: str) -> None:
+        """Have all there is that a workflow needs, whoever has deployed it."""
+        async with self._making_ready:
+            if ref in self._ready:
+                return
+            graphs: dict[str, GraphModel] = {}
+            wanted = [ref]
+            while wanted:
+                stored = await self._connection.store.workflows.get(wanted.pop())
+                if stored is not None and stored[0] not in graphs:
+                    graph = graphs[stored[0]] = GraphModel.model_validate_json(stored[1])
+                    maps = [node.config for node in graph.nodes if isinstance(node.config, MapConfig)]
+                    wanted += [config.workflow for config in maps if config.workflow is not None]
+            await self._before_run(graphs.values())
+            self._ready.update(graphs)
 
     async def _workflow_ref(self, workflow: str) -> str:
         found = await self._connection.store.workflows.get(workflow)
@@ -146,10 +167,7 @@ class AsyncClient:
                 raise TypeError("session() needs a workflow, or the id of a session")
             return AsyncSession(self, await self.records.session(id))
         session = await self._new_session(workflow, id, user_id, metadata)
-        stored = await self._connection.store.sessions.find_by_id(session.id) if id is not None else None
-        if stored is None:
-            await self._connection.store.sessions.save(session)
-        return AsyncSession(self, stored or session)
+        return AsyncSession(self, await self._connection.store.sessions.create(session))
 
     async def _new_session(
         self, workflow: str, session_id: str | None, user_id: str, metadata: Mapping[str, Any] | None
@@ -227,6 +245,8 @@ class AsyncClient:
     ) -> _Reply:
         """Have a host run the next turn of `session`."""
         schema = await self.records.schema(session.workflow_id)
+        if session.workflow_id not in self._ready:
+            await self._make_ready(session.workflow_id)
         request = StartTurn(
             session=session,
             content=schema.encode_delta(schema.check_input(content)),
@@ -238,6 +258,8 @@ class AsyncClient:
 
     async def resume(self, thread_id: str) -> None:
         """Have a host go on with the session of `thread_id`, should nobody be."""
+        head = await self.records.thread(thread_id)
+        await self._make_ready(head.thread.workflow)
         await self._ask_host(thread_id, ResumeThread(thread_id=thread_id), Done)
 
     async def cancel(self, thread_id: str, reason: str) -> None:

@@ -114,11 +114,22 @@ class Records:
                     if isinstance(event, BaseException):
                         raise event
                     yield event
-                    if isinstance(event, facts.ThreadFinished) and event.thread_id == thread_id:
+                    if isinstance(event, facts.ThreadFinished) and event.thread_id == thread_id and event.turn >= turn:
                         return
             finally:
                 for task in tasks:
                     task.cancel()
+
+    async def past(self, thread_id: str, *, after: int = 0) -> list[facts.Event]:
+        """What is recorded of a thread after seq `after`, all its turns, without waiting for more.
+
+        Raises:
+            NotFoundError: No such thread.
+            CorruptRecord: An entry cannot be read.
+        """
+        schema = await self.schema((await self.thread(thread_id)).thread.workflow)
+        entries = await self.store.journal.read(thread_id, after=after)
+        return [event for entry in entries for event in _events(thread_id, entry, schema)]
 
     async def _collect(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -11,11 +12,11 @@ from actors.functions import pack_functions
 from actors.network import Network
 from actors.stores.redis import RedisStore
 from actors.world import RayWorld
+from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import LlmConfig
 from runtime import launch
 from runtime.client import AsyncClient
 from runtime.connection import Connection
-from runtime.deployment import Deployment
 from runtime.errors import ServiceError
 from runtime.options import actor_settings, load
 from runtime.servers import ModelService, RayService, ValkeyService
@@ -85,14 +86,11 @@ class AsyncRuntime(AsyncClient):
             return config.redis.url.get_secret_value()
         return ValkeyService.url(services.wait(ValkeyService.name))
 
-    async def _before_deploy(self, deployment: Deployment) -> None:
-        models = {
-            node.config.model
-            for graph in deployment.models.values()
-            for node in graph.nodes
-            if isinstance(node.config, LlmConfig)
-        }
-        if any(self.config.models[model].provider == "local" for model in models):
+    async def _before_run(self, graphs: Iterable[GraphModel]) -> None:
+        models = {node.config.model for graph in graphs for node in graph.nodes if isinstance(node.config, LlmConfig)}
+        # A model that another driver has configured is its business.
+        known = [self.config.models[model] for model in models if model in self.config.models]
+        if any(model.provider == "local" for model in known):
             await asyncio.to_thread(self._start_model)
 
     def _start_model(self) -> None:
