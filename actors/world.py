@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 from actors import remote
+from actors.clock import SystemClock
 from actors.errors import DestinationDied
 from actors.functions import unpack_functions
 from actors.mailbox import Channel
 from actors.network import SUPERVISOR, Dialer
-from actors.ports import Store
+from actors.ports import Clock, Store
 from actors.processes import ActorProcess, ProcessSpec
 from actors.protocol import ProcessInfo
 from actors.settings import ActorSettings
@@ -49,6 +50,11 @@ class RayWorld:
     def unpack(self) -> Callable[[bytes], Mapping[str, Any]]:
         """Opens packed Python callables."""
         return unpack_functions
+
+    @property
+    def clock(self) -> Clock:
+        """The machine's."""
+        return SystemClock()
 
     async def open_store(self, url: str) -> Store:
         """Connect to Redis or Valkey."""

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from actors.clock import SystemClock
 from actors.errors import DestinationDied
 from actors.mailbox import Channel, LocalTransport
 from actors.network import SUPERVISOR, Dialer, Network
-from actors.ports import Store
+from actors.ports import Clock, Store
 from actors.processes import ActorProcess, ProcessSpec
 from actors.protocol import ProcessInfo
 from actors.settings import ActorSettings
@@ -23,9 +24,16 @@ from runtime.sync import SyncClient
 
 
 class LocalWorld:
-    """Actor processes that are objects in this event loop."""
+    """Actor processes that are objects in this event loop.
 
-    def __init__(self, settings: ActorSettings, store: Store) -> None:
+    Args:
+        settings: Settings of all of them.
+        store: Their store.
+        clock: What they tell the time by.
+    """
+
+    def __init__(self, settings: ActorSettings, store: Store, clock: Clock | None = None) -> None:
+        self.clock: Clock = clock or SystemClock()
         self._settings = settings
         self._store = store
         self.processes: dict[str, ActorProcess] = {}
@@ -100,18 +108,20 @@ class AsyncLocalRuntime(AsyncClient):
     """`AsyncRuntime` without Ray, store or processes: everything runs in the event loop that enters it.
 
     Args:
+        clock: What the actors tell the time by: backoffs and the deadlines of forks follow it. None: real time.
         **options: As for `AsyncRuntime`; those about Ray and Redis have no effect.
 
     Raises:
         ConfigError: An option is unknown or wrong.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, clock: Clock | None = None, **options: Any) -> None:
         self.config = load(**options)
+        self._clock = clock
         self._world: LocalWorld | None = None
 
     async def __aenter__(self) -> Self:
-        world = self._world = LocalWorld(actor_settings(self.config, "memory://"), MemoryStore())
+        world = self._world = LocalWorld(actor_settings(self.config, "memory://"), MemoryStore(), self._clock)
         await world.spawn(SUPERVISOR, SUPERVISOR)
         network = Network(world)
 
