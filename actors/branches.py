@@ -165,8 +165,7 @@ class _ForkRun:
 
     async def _start(self, indices: list[int]) -> None:
         ids = {index: child_thread_id(self._parent.thread.id, self._fork.seq, index) for index in indices}
-        priority = self._parent.thread.metadata.priority
-        placed = await self._network.ask(SUPERVISOR, Place(threads=tuple(ids.values()), priority=priority), Placed)
+        placed = await self._network.ask(SUPERVISOR, Place(threads=tuple(ids.values())), Placed)
         for index, host in zip(indices, placed.hosts, strict=True):
             self._hosts[index] = host
             self._tasks[index] = asyncio.create_task(self._branch(index, ids[index]), name=f"branch {ids[index]}")

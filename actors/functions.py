@@ -41,7 +41,7 @@ def pack_functions(functions: Mapping[str, Callable[..., Any]]) -> bytes:
 
 
 def unpack_functions(packed: bytes) -> Mapping[str, Callable[..., Any]]:
-    """What `pack_functions` was given. Modules of the driver's program that are named in it can be imported after it."""
+    """What `pack_functions` was given; modules of the driver's program can be imported after it."""
     content = msgspec.msgpack.decode(packed, type=Packed)
     sys.path.extend(path for path in content.paths if path not in sys.path)
     functions: dict[str, Callable[..., Any]] = cloudpickle.loads(content.pickled)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass, field
 
-from actors.errors import DestinationDied
-from actors.network import SUPERVISOR, Network
+from actors.admission import Admission
 from actors.ports import SessionRepository
 from actors.protocol import (
     BranchDone,
     CancelThread,
+    DescribeHost,
     Done,
+    HostDescribed,
     Message,
     Redeployed,
-    Released,
     ResumeThread,
     RunBranch,
     StartTurn,
@@ -28,11 +27,7 @@ from actors.session import SessionActor
 from actors.thread import ThreadActor, ThreadServices
 from graphs.errors import BusinessRuleViolation, NotFoundError
 from graphs.sessions import Session
-from graphs.threads import Thread, ThreadState, ThreadType, main_thread_id, session_of
-
-logger = logging.getLogger(__name__)
-
-RELEASE_EVERY_S = 0.02
+from graphs.threads import Thread, ThreadState, ThreadType, session_of
 
 
 @dataclass(slots=True)
@@ -51,18 +46,16 @@ class Host:
     Args:
         services: What threads need.
         sessions: Where sessions are recorded.
-        network: For telling the supervisor which places are free.
+        capacity: Turns of main threads that run at once.
     """
 
-    def __init__(self, services: ThreadServices, sessions: SessionRepository, network: Network) -> None:
+    def __init__(self, services: ThreadServices, sessions: SessionRepository, capacity: int) -> None:
         self._services = services
         self._repository = sessions
-        self._network = network
+        self._admission = Admission(services.host, capacity, services.clock)
         self._sessions: dict[str, SessionActor] = {}
         self._branches: dict[str, _Branch] = {}
-        self._free: list[str] = []
-        """Threads whose places are free, which the supervisor has not been told yet."""
-        self._telling: asyncio.Task[None] | None = None
+        self._branches_total = 0
 
     async def handle(self, body: bytes) -> bytes | None:
         """Answer one request."""
@@ -75,9 +68,6 @@ class Host:
         for task in branches:
             task.cancel()
         await asyncio.gather(*branches, *(actor.close() for actor in self._sessions.values()), return_exceptions=True)
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.gather(self._telling, return_exceptions=True)
 
     async def _handle(self, request: object) -> Message | None:
         match request:
@@ -91,6 +81,8 @@ class Host:
             case ResumeThread(thread_id=thread_id):
                 await self._resume(thread_id)
                 return Done()
+            case DescribeHost():
+                return self._describe()
             case Redeployed(refs=refs):
                 self._services.catalog.forget(refs)
                 return Done()
@@ -111,13 +103,13 @@ class Host:
     def _session(self, session: Session) -> SessionActor:
         actor = self._sessions.get(session.id)
         if actor is None:
-            actor = SessionActor(session, self._repository, self._services, self._unload)
+            actor = SessionActor(session, self._repository, self._services, self._admission, self._unload)
             self._sessions[session.id] = actor
         return actor
 
     def _unload(self, actor: SessionActor) -> None:
-        if actor.resting and self._sessions.pop(actor.session.id, None) is not None:
-            self._release(main_thread_id(actor.session.id))
+        if actor.resting:
+            self._sessions.pop(actor.session.id, None)
 
     async def _loaded_session(self, thread_id: str) -> SessionActor:
         session_id = session_of(thread_id)
@@ -136,6 +128,7 @@ class Host:
         branch = self._branches.get(thread_id)
         if branch is None or branch.task is None:
             branch = self._branches[thread_id] = _Branch()
+            self._branches_total += 1
             branch.task = asyncio.create_task(self._branch(request, branch), name=f"branch {thread_id}")
         # The parent may go away and ask again: the branch runs on.
         return await asyncio.shield(branch.task)
@@ -152,6 +145,14 @@ class Host:
             return actor.branch_done()
         finally:
             del self._branches[request.thread.id]
+
+    def _describe(self) -> HostDescribed:
+        admission = self._admission
+        return HostDescribed(
+            threads=admission.running + len(self._branches),
+            threads_total=admission.admitted_total + self._branches_total,
+            waiting=admission.waiting,
+        )
 
     # --- both -------------------------------------------------------------------------------------------------------
 
@@ -187,20 +188,3 @@ class Host:
         actor = await ThreadActor.activate(thread, self._services)
         actor.cancel(reason)
         await actor.run()
-
-    def _release(self, thread_id: str) -> None:
-        self._free.append(thread_id)
-        if self._telling is None:
-            self._telling = asyncio.create_task(self._tell_released(), name="released places")
-
-    async def _tell_released(self) -> None:
-        """Tell the supervisor of all places that become free within a moment: a message costs more than a place."""
-        try:
-            while self._free:
-                await self._services.clock.sleep(RELEASE_EVERY_S)
-                free, self._free = tuple(self._free), []
-                await self._network.tell(SUPERVISOR, Released(threads=free))
-        except DestinationDied:
-            logger.info("the supervisor is gone; its successor starts with no places taken")
-        finally:
-            self._telling = None

@@ -19,7 +19,8 @@ __all__ = ["Channel", "Handler", "LocalTransport", "Mailbox", "Transport"]
 
 _log = logging.getLogger(__name__)
 
-_LINGER_S = 0.002
+_LINGER_S = 0.02
+_TOGETHER_S = 0.002
 _RETRY_AFTER_S = 0.1
 _STREAM_S = 300.0
 _STREAM_COUNT = 10_000
@@ -39,7 +40,7 @@ class _Batch:
     """The asks of one frame whose replies can still go into the response to that frame."""
 
     def __init__(self, inbox: Inbox, count: int, linger_s: float) -> None:
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self.replies: list[Reply] = []
         self.done: asyncio.Future[None] = loop.create_future()
         self._inbox = inbox
@@ -56,6 +57,10 @@ class _Batch:
             self._missing_count -= 1
             if not self._missing_count:
                 self.release()
+            elif len(self.replies) == 1:
+                # Whoever has an answer waits no longer than this for the others.
+                self._timer.cancel()
+                self._timer = self._loop.call_later(_TOGETHER_S, self.release)
             return True
         return False
 
@@ -93,10 +98,10 @@ class _Box:
 class Mailbox:
     """Takes frames from any number of channels, runs the handler, and sends the replies back.
 
-    A call is answered when every ask in it is, or 2 ms after it came, whichever is first: quick replies need no second
-    way back, and a slow one holds up nothing. Later replies go on the channel's stream. The stream ends from time to
-    time, and the sending end opens it again; a channel whose stream is not opened again is that of a dead process, and
-    is dropped.
+    A call is answered when every ask in it is, 2 ms after the first of them is, or 20 ms after it came, whichever is
+    first: most replies need no second way back, which costs as much as the call, and a slow one holds up nothing. Later
+    replies go on the channel's stream. The stream ends from time to time, and the sending end opens it again; a channel
+    whose stream is not opened again is that of a dead process, and is dropped.
 
     Args:
         handler: Handles the messages, of all channels.

@@ -10,7 +10,6 @@ import msgspec
 
 from actors.branches import Branches
 from actors.catalog import Catalog, FunctionSource
-from actors.clock import SystemClock
 from actors.executors.base import Executor, NodeRunner
 from actors.executors.function import FunctionRunner
 from actors.executors.live import LiveReporter
@@ -54,6 +53,10 @@ class World(Protocol):
     def unpack(self) -> Callable[[bytes], Mapping[str, Any]]:
         """Opens packed Python callables."""
 
+    @property
+    def clock(self) -> Clock:
+        """Time."""
+
     async def open_store(self, url: str) -> Store:
         """Connect to the store."""
 
@@ -86,7 +89,7 @@ class ActorProcess:
         """
         logging.getLogger("actors").setLevel(self._spec.settings.log_level)
         network = self._services.register(Network, Network(self._world.dialer))
-        self._services.register(Clock, SystemClock())  # type: ignore[type-abstract]
+        self._services.register(Clock, self._world.clock)  # type: ignore[type-abstract]
         if self._spec.kind == SUPERVISOR:
             self._actor = await self._supervisor(network)
             return
@@ -119,7 +122,7 @@ class ActorProcess:
             branches=Branches(network, catalog, clock),
             clock=clock,
         )
-        host = Host(services, store.sessions, network)
+        host = Host(services, store.sessions, self._spec.settings.hosts.capacity)
         return self._services.register(Host, host, close=host.close)
 
     def _executor(self) -> Executor:

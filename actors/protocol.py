@@ -169,13 +169,23 @@ class Functions(Message, frozen=True, kw_only=True, omit_defaults=True):
     packed: bytes = b""
 
 
+class FetchHosts(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Ask for the hosts. Answered by `Hosts`."""
+
+    suspect: str = ""
+    """Address of a host that did not answer: it is checked first."""
+
+
+class Hosts(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Addresses of the hosts. Any of them takes any session: the one that has a session's newest epoch runs it."""
+
+    hosts: tuple[str, ...]
+
+
 class Place(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """Ask where threads live or shall live; the same thread gets the same host while it lives. Answered by `Placed`."""
+    """Ask where parallel threads live or shall live; a thread keeps its host while it lives. Answered by `Placed`."""
 
     threads: tuple[str, ...]
-    """Thread ids; a session goes by its main thread."""
-    priority: ThreadPriority = ThreadPriority.NORMAL
-    user_id: str = ""
     suspect: str = ""
     """Address of a host that did not answer: it is checked first."""
 
@@ -187,7 +197,7 @@ class Placed(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Released(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """These threads are over or were unloaded: their places are free. Not answered."""
+    """These parallel threads are over: their places are free. Not answered."""
 
     threads: tuple[str, ...]
 
@@ -210,6 +220,21 @@ class DescribeCluster(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Ask what runs. Answered by `Cluster`."""
 
 
+class DescribeHost(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Ask a host what it carries. Answered by `HostDescribed`."""
+
+
+class HostDescribed(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """What a host carries."""
+
+    threads: int
+    """Threads whose turns run."""
+    threads_total: int
+    """Threads ever run."""
+    waiting: int
+    """Turns that wait for a place."""
+
+
 class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One actor process."""
 
@@ -219,9 +244,9 @@ class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     pid: int = 0
     node_id: str = ""
     threads: int = 0
-    """Threads placed on it (hosts only)."""
+    """Threads whose turns run on it (hosts only)."""
     threads_total: int = 0
-    """Threads ever placed on it."""
+    """Threads ever run on it."""
 
 
 class Cluster(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -229,7 +254,7 @@ class Cluster(Message, frozen=True, kw_only=True, omit_defaults=True):
 
     processes: tuple[ProcessInfo, ...]
     waiting: int = 0
-    """Threads waiting for a place."""
+    """Turns that wait for a place on a host."""
 
 
 class Done(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -246,12 +271,27 @@ Request = (
     | Deploy
     | Redeployed
     | FetchFunctions
+    | FetchHosts
+    | DescribeHost
     | Place
     | Released
     | FetchPool
     | DescribeCluster
 )
-Reply = TurnAccepted | TurnDone | BranchDone | SegmentDone | ToolDone | Functions | Placed | Pool | Cluster | Done
+Reply = (
+    TurnAccepted
+    | TurnDone
+    | BranchDone
+    | SegmentDone
+    | ToolDone
+    | Functions
+    | Hosts
+    | HostDescribed
+    | Placed
+    | Pool
+    | Cluster
+    | Done
+)
 
 _Reply = TypeVar("_Reply", bound=Message)
 _encoder = msgspec.msgpack.Encoder()

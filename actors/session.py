@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from actors.admission import Admission
 from actors.errors import DestinationDied, Fenced, Overloaded
 from actors.ports import SessionRepository
 from actors.protocol import StartTurn, TurnAccepted, TurnDone
@@ -24,6 +25,7 @@ class SessionActor:
         session: Its record.
         sessions: Where interactions are recorded.
         services: What its thread needs of the host.
+        admission: The places of the host; it takes one while it works.
         on_rest: Called each time there is nothing more to do, so that the host can unload it.
     """
 
@@ -32,6 +34,7 @@ class SessionActor:
         session: Session,
         sessions: SessionRepository,
         services: ThreadServices,
+        admission: Admission,
         on_rest: Callable[[SessionActor], None],
     ) -> None:
         self.session = session
@@ -39,6 +42,7 @@ class SessionActor:
         """Requests the host has under way in it."""
         self._sessions = sessions
         self._services = services
+        self._admission = admission
         self._on_rest = on_rest
         self._priority = ThreadPriority.NORMAL
         self._waiting: dict[int, list[asyncio.Future[TurnDone]]] = {}
@@ -68,6 +72,7 @@ class SessionActor:
                 destination=self.session.id,
                 retry_after_s=1.0,
             )
+        self._admission.check()
         interaction = UserInteraction(
             interaction_id=request.interaction_id,
             session_id=self.session.id,
@@ -116,16 +121,8 @@ class SessionActor:
 
     async def _work(self) -> None:
         try:
-            thread = await ThreadActor.activate(self._main_thread(), self._services)
-            self._loaded.set_result(thread)
-            while self._woken:
-                self._woken = False
-                await thread.run()
-                await self._answer(thread)
-                while (interaction := await self._next(thread)) is not None:
-                    await thread.start_turn(thread.cursor.turn + 1, interaction.content)
-                    await thread.run()
-                    await self._answer(thread)
+            async with self._admission.place(main_thread_id(self.session.id), self._priority, self.session.user_id):
+                await self._run_turns()
         except asyncio.CancelledError:
             self._fail(DestinationDied("the host is closing; ask again", destination=self._services.host))
             raise
@@ -134,6 +131,18 @@ class SessionActor:
         finally:
             self._worker = None
             self._on_rest(self)
+
+    async def _run_turns(self) -> None:
+        thread = await ThreadActor.activate(self._main_thread(), self._services)
+        self._loaded.set_result(thread)
+        while self._woken:
+            self._woken = False
+            await thread.run()
+            await self._answer(thread)
+            while (interaction := await self._next(thread)) is not None:
+                await thread.start_turn(thread.cursor.turn + 1, interaction.content)
+                await thread.run()
+                await self._answer(thread)
 
     async def _next(self, thread: ThreadActor) -> UserInteraction | None:
         """The interaction that starts the next turn: known here, unless it was accepted before this activation."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,10 +23,10 @@ from actors.protocol import (
     Deploy,
     DescribeCluster,
     Done,
+    FetchHosts,
     FetchPool,
+    Hosts,
     Message,
-    Place,
-    Placed,
     Pool,
     ResumeThread,
     RunTool,
@@ -45,7 +45,7 @@ from graphs.workflow.node import MapConfig
 from runtime.config import Config
 from runtime.connection import Connection
 from runtime.deployment import Deployment, prepare
-from runtime.handles import AsyncSession, AsyncThread
+from runtime.handles import AsyncSession, AsyncThread, Home
 from runtime.records import Records
 from runtime.results import ThreadResult
 
@@ -67,6 +67,9 @@ class AsyncClient:
     def _attach(self, connection: Connection) -> None:
         self._connection = connection
         self._deployments = {}
+        self._hosts: tuple[str, ...] = ()
+        self._asked: Counter[str] = Counter()
+        """Host -> requests of this driver under way there."""
         self._ready: set[str] = set()
         """Refs of the workflows that can run: what they need besides actors is started."""
         self._making_ready = asyncio.Lock()
@@ -165,9 +168,15 @@ class AsyncClient:
         if workflow is None:
             if id is None:
                 raise TypeError("session() needs a workflow, or the id of a session")
-            return AsyncSession(self, await self.records.session(id))
+            return AsyncSession(self, await self._found(await self.records.session(id)))
         session = await self._new_session(workflow, id, user_id, metadata)
-        return AsyncSession(self, await self._connection.store.sessions.create(session))
+        stored = await self._connection.store.sessions.create(session)
+        return AsyncSession(self, Home(stored) if id is None else await self._found(stored))
+
+    async def _found(self, session: Session) -> Home:
+        """Where the main thread of a session was last active, if it has been."""
+        head = await self._connection.store.journal.head(main_thread_id(session.id))
+        return Home(session, "" if head is None else head.host)
 
     async def _new_session(
         self, workflow: str, session_id: str | None, user_id: str, metadata: Mapping[str, Any] | None
@@ -210,7 +219,7 @@ class AsyncClient:
 
         async def run(content: Mapping[str, Any]) -> ThreadResult:
             try:
-                session = AsyncSession(self, await self._new_session(ref, None, user_id, None))
+                session = AsyncSession(self, Home(await self._new_session(ref, None, user_id, None)))
                 return await session.run(content, priority=priority)
             finally:
                 slots.release()
@@ -237,16 +246,15 @@ class AsyncClient:
 
     async def start_turn(
         self,
-        session: Session,
+        home: Home,
         content: Mapping[str, Any],
         priority: ThreadPriority | str,
         wait: bool,
         expected: type[_Reply],
     ) -> _Reply:
-        """Have a host run the next turn of `session`."""
+        """Have a host run the next turn of a session."""
+        session = home.session
         schema = await self.records.schema(session.workflow_id)
-        if session.workflow_id not in self._ready:
-            await self._make_ready(session.workflow_id)
         request = StartTurn(
             session=session,
             content=schema.encode_delta(schema.check_input(content)),
@@ -254,46 +262,56 @@ class AsyncClient:
             priority=ThreadPriority(priority),
             wait=wait,
         )
-        return await self._ask_host(main_thread_id(session.id), request, expected, session.user_id)
+        return await self._ask_host(home, request, expected)
 
     async def resume(self, thread_id: str) -> None:
         """Have a host go on with the session of `thread_id`, should nobody be."""
-        head = await self.records.thread(thread_id)
-        await self._make_ready(head.thread.workflow)
-        await self._ask_host(thread_id, ResumeThread(thread_id=thread_id), Done)
+        await self._ask_host(await self._home(thread_id), ResumeThread(thread_id=thread_id), Done)
 
     async def cancel(self, thread_id: str, reason: str) -> None:
         """Have the turn of a thread cancelled; returns when that is recorded."""
-        await self._ask_host(thread_id, CancelThread(thread_id=thread_id, reason=reason), Done)
+        await self._ask_host(await self._home(thread_id), CancelThread(thread_id=thread_id, reason=reason), Done)
 
-    async def _ask_host(self, thread_id: str, request: Message, expected: type[_Reply], user_id: str = "") -> _Reply:
-        """Ask the host of a thread, and the next one if it dies. Every request here may be repeated."""
-        network = self._connection.network
-        priority = request.priority if isinstance(request, StartTurn) else ThreadPriority.NORMAL
-        suspect = ""
+    async def _home(self, thread_id: str) -> Home:
+        """Where a thread was last active."""
+        head = await self.records.thread(thread_id)
+        return Home(await self.records.session(head.thread.session_id), head.host)
 
-        async def attempt() -> _Reply:
-            nonlocal suspect
-            place = Place(threads=(thread_id,), priority=priority, user_id=user_id, suspect=suspect)
-            (host,) = (await network.ask(SUPERVISOR, place, Placed)).hosts
-            suspect = host
-            try:
-                return await network.ask(host, request, expected)
-            except DestinationDied:
-                await network.forget(host)
-                raise
-
+    async def _ask_host(self, home: Home, request: Message, expected: type[_Reply]) -> _Reply:
+        """Ask the host of a session, and another one if it dies. Every request here may be repeated."""
         try:
-            return await attempt()  # the common case does without the cost of a retrying object
+            return await self._ask_once(home, request, expected)  # the common case needs no retrying object
         except DestinationDied:
-            logger.info("the host of %s is gone; looking for another", thread_id)
+            logger.info("the host of session %s is gone; looking for another", home.session.id)
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(DestinationDied),
             stop=stop_after_delay(HOST_RETRY_S),
             wait=wait_random_exponential(0.05, max=2),
             reraise=True,
         )
-        return await retrying(attempt)
+        return await retrying(self._ask_once, home, request, expected)
+
+    async def _ask_once(self, home: Home, request: Message, expected: type[_Reply]) -> _Reply:
+        network = self._connection.network
+        hosts = self._hosts or await self._fetch_hosts()
+        if home.host not in hosts:
+            home.host = min(hosts, key=self._asked.__getitem__)
+        host = home.host
+        self._asked[host] += 1
+        try:
+            return await network.ask(host, request, expected)
+        except DestinationDied:
+            await network.forget(host)
+            await self._fetch_hosts(suspect=host)
+            home.host = ""
+            raise
+        finally:
+            self._asked[host] -= 1
+
+    async def _fetch_hosts(self, *, suspect: str = "") -> tuple[str, ...]:
+        reply = await self._connection.network.ask(SUPERVISOR, FetchHosts(suspect=suspect), Hosts)
+        self._hosts = reply.hosts
+        return reply.hosts
 
 
 class AsyncTools:

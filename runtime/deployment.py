@@ -1,8 +1,9 @@
 """Making a workflow ready to be stored: validated with all it refers to, and pinned to exactly this content.
 
-What is stored under `id@version+build` never changes: the build is a digest of the graph, of the graphs its maps run and
-of the source of its Python functions. A thread stays on the build it started with; `id` and `id@version` name the build
-that was deployed last. So a changed graph may be deployed again under the same version, and nothing that runs notices.
+What is stored under `id@version+build` never changes: the build is a digest of the graph, of the graphs its maps run
+and of the source of its Python functions. A thread stays on the build it started with; `id` and `id@version` name the
+build that was deployed last. So a changed graph may be deployed again under the same version, and nothing that runs
+notices.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from actors.ports import Head
@@ -18,6 +19,14 @@ from runtime.results import StateDict, ThreadResult
 _Reply = TypeVar("_Reply", bound=Message)
 
 
+@dataclass(slots=True)
+class Home:
+    """A session, and the host it was last active on: any host takes it, but that one has it at hand."""
+
+    session: Session
+    host: str = ""
+
+
 class Client(Protocol):
     """What handles need."""
 
@@ -25,13 +34,13 @@ class Client(Protocol):
 
     async def start_turn(
         self,
-        session: Session,
+        home: Home,
         content: Mapping[str, Any],
         priority: ThreadPriority | str,
         wait: bool,
         expected: type[_Reply],
     ) -> _Reply:
-        """Have a host run the next turn of `session`."""
+        """Have a host run the next turn of a session."""
 
     async def resume(self, thread_id: str) -> None:
         """Have a host go on with a thread."""
@@ -43,9 +52,10 @@ class Client(Protocol):
 class AsyncSession:
     """One user's conversation with a workflow: turns run one at a time, in order."""
 
-    def __init__(self, client: Client, session: Session) -> None:
+    def __init__(self, client: Client, home: Home) -> None:
         self._client = client
-        self._session = session
+        self._home = home
+        self._session = home.session
 
     @property
     def id(self) -> str:
@@ -85,7 +95,7 @@ class AsyncSession:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                done = await self._client.start_turn(self._session, content, priority, True, TurnDone)
+                done = await self._client.start_turn(self._home, content, priority, True, TurnDone)
         except TimeoutError:
             raise _too_late(self.thread, timeout_s) from None
         return await self._client.records.to_result(done, self._session.workflow_id)
@@ -99,7 +109,7 @@ class AsyncSession:
             StateInvalid: `content` does not fit the state; all problems are listed.
             Overloaded: Too many turns are waiting.
         """
-        accepted = await self._client.start_turn(self._session, content, priority, False, TurnAccepted)
+        accepted = await self._client.start_turn(self._home, content, priority, False, TurnAccepted)
         return AsyncThread(self._client, accepted.thread_id, turn=accepted.turn)
 
     async def threads(self) -> list[Head]:

@@ -7,17 +7,23 @@ import itertools
 import logging
 from typing import Protocol
 
-from actors.errors import DestinationDied, Overloaded
+import msgspec
+
+from actors.errors import DestinationDied
 from actors.network import Network
 from actors.ports import Clock
 from actors.protocol import (
     Cluster,
     Deploy,
     DescribeCluster,
+    DescribeHost,
     Done,
     FetchFunctions,
+    FetchHosts,
     FetchPool,
     Functions,
+    HostDescribed,
+    Hosts,
     Message,
     Place,
     Placed,
@@ -31,12 +37,9 @@ from actors.protocol import (
 from actors.settings import ActorSettings
 from actors.supervisor.directory import Directory
 from actors.supervisor.placement import spread, wanted_hosts
-from actors.supervisor.queue import AdmissionQueue, Ticket
 from graphs.errors import BusinessRuleViolation
-from graphs.threads import MAIN, path_of
 
 HOST = "host"
-MAX_WAITING = 100_000
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +73,6 @@ class Supervisor:
         self._network = network
         self._clock = clock
         self._directory = Directory()
-        self._queue = AdmissionQueue()
-        self._admissions: dict[str, asyncio.Future[None]] = {}
-        self._running_turns: set[str] = set()
         self._processes: dict[str, ProcessInfo] = {}
         self._pools: dict[str, list[str]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -103,8 +103,10 @@ class Supervisor:
             case Place():
                 return await self._place(request)
             case Released(threads=threads):
-                self._release(threads)
+                self._directory.release(threads)
                 return None
+            case FetchHosts(suspect=suspect):
+                return Hosts(hosts=await self._hosts(suspect))
             case FetchPool(kind=kind, suspect=suspect):
                 return Pool(executors=await self._pool(kind, suspect))
             case Deploy():
@@ -113,56 +115,26 @@ class Supervisor:
             case FetchFunctions(ref=ref):
                 return Functions(packed=self._functions.get(ref, b""))
             case DescribeCluster():
-                return self._describe()
+                return await self._describe()
             case _:
                 raise BusinessRuleViolation(f"the supervisor does not handle {type(request).__name__}")
 
     # --- places -----------------------------------------------------------------------------------------------------
 
+    async def _hosts(self, suspect: str) -> tuple[str, ...]:
+        if suspect:
+            await self._check_host(suspect)
+        return self._directory.hosts
+
     async def _place(self, request: Place) -> Placed:
         if request.suspect:
             await self._check_host(request.suspect)
         new = [thread for thread in request.threads if self._directory.host_of(thread) is None]
-        for thread in new:
-            await self._admit(thread, request)
-        # What was placed while this request waited stays where it is.
-        new = [thread for thread in new if self._directory.host_of(thread) is None]
         loads = {host: self._directory.load(host) for host in self._directory.hosts}
         for thread, host in spread(new, loads).items():
             self._directory.assign(thread, host)
         self._grow()
         return Placed(hosts=tuple(self._directory.host_of(thread) or "" for thread in request.threads))
-
-    async def _admit(self, thread: str, request: Place) -> None:
-        """Wait until `thread` may run. Only main threads wait: a parent that waits for its branches holds a place."""
-        if path_of(thread) != MAIN or thread in self._running_turns:
-            return
-        if len(self._running_turns) < self._capacity and not self._queue:
-            self._running_turns.add(thread)
-            return
-        admitted = self._admissions.get(thread)
-        if admitted is None:
-            if len(self._queue) >= MAX_WAITING:
-                raise Overloaded(
-                    f"{MAX_WAITING} threads are waiting for a place; try again later or add hosts",
-                    destination="supervisor",
-                    retry_after_s=1.0,
-                )
-            admitted = self._admissions[thread] = asyncio.get_running_loop().create_future()
-            self._queue.push(Ticket(thread, request.priority, request.user_id, self._clock.now()))
-        await asyncio.shield(admitted)
-
-    @property
-    def _capacity(self) -> int:
-        return self._settings.hosts.capacity * max(1, len(self._directory.hosts))
-
-    def _release(self, threads: tuple[str, ...]) -> None:
-        self._directory.release(threads)
-        self._running_turns.difference_update(threads)
-        while self._queue and len(self._running_turns) < self._capacity:
-            ticket = self._queue.pop()
-            self._running_turns.add(ticket.thread)
-            self._admissions.pop(ticket.thread).set_result(None)
 
     # --- processes --------------------------------------------------------------------------------------------------
 
@@ -195,7 +167,6 @@ class Supervisor:
             if host not in self._directory.hosts or await self._launcher.alive(host):
                 return
             threads = self._directory.remove_host(host)
-            self._running_turns.difference_update(threads)
             del self._processes[host]
             await self._network.forget(host)
             logger.warning("host %s died with %d threads", host, len(threads))
@@ -233,20 +204,17 @@ class Supervisor:
         except DestinationDied:
             logger.info("%s is gone; its successor will read the new deployment", address)
 
-    def _describe(self) -> Cluster:
-        described = []
-        for address, info in self._processes.items():
-            if info.kind == HOST:
-                described.append(
-                    ProcessInfo(
-                        address=address,
-                        kind=HOST,
-                        pid=info.pid,
-                        node_id=info.node_id,
-                        threads=self._directory.load(address),
-                        threads_total=self._directory.placed_total(address),
-                    )
-                )
-            else:
-                described.append(info)
-        return Cluster(processes=tuple(described), waiting=len(self._queue))
+    async def _describe(self) -> Cluster:
+        infos = await asyncio.gather(*map(self._describe_process, list(self._processes.values())))
+        return Cluster(processes=tuple(info for info, _ in infos), waiting=sum(waiting for _, waiting in infos))
+
+    async def _describe_process(self, info: ProcessInfo) -> tuple[ProcessInfo, int]:
+        """What is known of a process, and how many turns wait there."""
+        if info.kind != HOST:
+            return info, 0
+        try:
+            host = await self._network.ask(info.address, DescribeHost(), HostDescribed)
+        except DestinationDied:
+            return info, 0
+        described = msgspec.structs.replace(info, threads=host.threads, threads_total=host.threads_total)
+        return described, host.waiting
