@@ -8,6 +8,7 @@ from typing import Any
 
 from actors.ports import WorkflowRepository
 from graphs.errors import NotFoundError
+from graphs.functions import state_reference
 from graphs.state.schema import StateSchema
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.plan import Plan
@@ -62,4 +63,14 @@ class Catalog:
             raise NotFoundError(f"no workflow {ref!r} is deployed; deploy it first", kind="workflow", key=ref)
         graph = GraphModel.model_validate_json(found[1])
         functions = await self._functions(ref)
-        return Plan(graph, StateSchema.from_spec(graph.state, functions), functions, pinned=ref)
+        return Plan(graph, _schema(graph, functions), functions, pinned=ref)
+
+
+def _schema(graph: GraphModel, functions: Mapping[str, Any]) -> StateSchema:
+    """The schema of the user's own state type, if it came along and is still what the graph was deployed with."""
+    state_type = functions.get(state_reference(graph.id))
+    if state_type is not None:
+        schema = StateSchema.from_type(state_type)
+        if schema.to_spec() == graph.state:
+            return schema
+    return StateSchema.from_spec(graph.state, functions)

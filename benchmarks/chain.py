@@ -81,11 +81,11 @@ def rows_of(loads: dict[int, list[Load]]) -> list[dict[str, Any]]:
 
 
 def run(
-    at_a_time: Annotated[list[int], typer.Option(help="Workflows at a time; may be given several times.")] = [
+    at_a_time: Annotated[list[int], typer.Option(help="Workflows at a time; repeatable.")] = [  # noqa: B006
         1,
         16,
         64,
-    ],  # noqa: B006
+    ],
     rounds: Annotated[int, typer.Option(min=1)] = 5,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 2.0,
 ) -> None:

@@ -17,6 +17,11 @@ def reference(function: Function) -> str:
     return f"{named.__module__}:{named.__qualname__}"
 
 
+def state_reference(graph_id: str) -> str:
+    """What the type of a graph's state goes by among its callables."""
+    return f"state:{graph_id}"
+
+
 def is_reference(name: str) -> bool:
     """Whether `name` names a Python callable, and not something registered."""
     return ":" in name

@@ -54,8 +54,7 @@ class AsyncRuntime(AsyncClient):
         async with AsyncExitStack() as stack:
             services = self._services = LocalServices(self.config.home)
             stack.callback(services.close)
-            redis_url = await asyncio.to_thread(self._start, services)
-            stack.callback(launch.disconnect)
+            redis_url = await asyncio.to_thread(self._start, services, stack)
             store = await RedisStore.connect(redis_url)
             stack.push_async_callback(store.close)
             model = ModelService.reserve(self.config.home)
@@ -72,7 +71,7 @@ class AsyncRuntime(AsyncClient):
     ) -> None:
         await self._stack.aclose()
 
-    def _start(self, services: LocalServices) -> str:
+    def _start(self, services: LocalServices, stack: AsyncExitStack) -> str:
         """Start and connect Ray, and start the store; its URL is returned."""
         config = self.config
         if config.redis.url is None:
@@ -82,9 +81,12 @@ class AsyncRuntime(AsyncClient):
             launch.connect(services.wait(RayService.name))
         else:
             launch.connect_to(config.ray.address)
+        stack.callback(launch.disconnect)
         if config.redis.url is not None:
             return config.redis.url.get_secret_value()
-        return ValkeyService.url(services.wait(ValkeyService.name))
+        url = ValkeyService.url(services.wait(ValkeyService.name))
+        services.guard(ValkeyService.name)
+        return url
 
     async def _before_run(self, graphs: Iterable[GraphModel]) -> None:
         models = {node.config.model for graph in graphs for node in graph.nodes if isinstance(node.config, LlmConfig)}

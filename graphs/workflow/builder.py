@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 import pydantic
 
 from graphs.errors import GraphInvalid
-from graphs.functions import Function, reference
+from graphs.functions import Function, reference, state_reference
 from graphs.policies import JoinPolicy, OnBranchError, RetryPolicy
 from graphs.state.schema import StateSchema
 from graphs.workflow.edge import Condition, Edge, EdgeType, Route, edge_name
@@ -51,6 +51,7 @@ class GraphBuilder:
         self.name = name
         self.version = version
         self.schema = StateSchema.from_type(state)
+        self._state_type = state
         self._head = self._make(
             GraphModel,
             "graph",
@@ -69,8 +70,11 @@ class GraphBuilder:
 
     @property
     def functions(self) -> dict[str, Function]:
-        """Every Python callable the graph refers to, by its reference; those of the workflows it maps included."""
-        found = dict(self._functions)
+        """Every Python callable the graph refers to, by its reference; those of the workflows it maps included.
+
+        The types of the states are among them, so that nodes get instances of the user's own class, methods and all.
+        """
+        found: dict[str, Function] = {**self._functions, state_reference(self.name): self._state_type}
         for child in self._workflows.values():
             for ref, function in child.functions.items():
                 if found.setdefault(ref, function) is not function:

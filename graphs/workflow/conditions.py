@@ -75,7 +75,7 @@ class Expression:
             ) from error
         if not isinstance(result, bool):
             raise RoutingError(
-                f'condition "{_shown(self.source)}" must be true or false, and is {result!r}; compare it with something',
+                f'condition "{_shown(self.source)}" must be true or false, and is {result!r}; compare it',
                 expression=self.source,
                 reason=f"not a bool: {type(result).__name__}",
             )
