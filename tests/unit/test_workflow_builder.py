@@ -25,6 +25,11 @@ class Ticket(BaseModel):
     notes: Annotated[list[str], append] = []
 
 
+def own(g: Graph) -> dict[str, object]:
+    """The callables of a graph besides the type of its state."""
+    return {ref: function for ref, function in g.functions.items() if not ref.startswith("state:")}
+
+
 def classify(state):
     return {"kind": "math"}
 
@@ -111,7 +116,7 @@ def test_the_graph_of_the_design():
             Edge(id="shout->END", source="shout", target=END),
         ),
     )
-    assert g.functions == {f"{HERE}:classify": classify, f"{HERE}:triage.<locals>.shout": shout}
+    assert own(g) == {f"{HERE}:classify": classify, f"{HERE}:triage.<locals>.shout": shout}
     assert (g.schema.channels.keys(), g.name, g.version) == (Ticket.model_fields.keys(), "triage", "1.0.0")
 
 
@@ -195,7 +200,7 @@ def test_one_function_in_two_nodes_has_one_reference():
     g.node(classify)
     g.node(classify, name="again")
 
-    assert g.functions == {f"{HERE}:classify": classify}
+    assert own(g) == {f"{HERE}:classify": classify}
 
 
 def test_tuples_become_the_lists_that_a_text_would_have():
@@ -226,7 +231,7 @@ def test_a_callable_object_is_referred_to_by_its_class():
     g.edge(START, "b", when=second)
 
     ref = f"{HERE}:test_a_callable_object_is_referred_to_by_its_class.<locals>.Predicate"
-    assert g.functions == {ref: first, f"{ref}#2": second}
+    assert own(g) == {ref: first, f"{ref}#2": second}
 
 
 @dataclasses.dataclass
@@ -378,7 +383,7 @@ def test_a_graph_may_map_itself():
     model = g.model()
 
     assert (model.workflows, model.node("deeper").config.workflow) == ((), "g@1.0.0")
-    assert g.functions == {f"{HERE}:classify": classify}
+    assert own(g) == {f"{HERE}:classify": classify}
 
 
 def test_graphs_cannot_bring_each_other_along():
@@ -397,3 +402,9 @@ def test_two_graphs_of_one_name_cannot_come_along():
 
     with pytest.raises(GraphInvalid, match=r'another workflow comes along as "x@1\.0\.0" already; rename one of them'):
         g.map("two", over="notes", workflow=item_graph("x"), into="notes")
+
+
+def test_the_type_of_the_state_goes_along_with_the_callables():
+    g = Graph("g", state=Ticket)
+
+    assert g.functions == {"state:g": Ticket}
