@@ -117,6 +117,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The encoded state."""
     created_at: float
     """Unix seconds."""
+    usage: Usage = Usage()
+    """Tokens of the turn so far."""
 
 
 SNAPSHOT_EVERY_STEPS = 64
@@ -163,9 +165,7 @@ def open_snapshot(blob: bytes, *, key: str, thread_id: str, seq: int) -> Snapsho
     return _open(_snapshot_decoder, blob, key, thread_id, seq)
 
 
-def _open(
-    decoder: msgspec.msgpack.Decoder[_Record], blob: bytes, key: str, thread_id: str, seq: int
-) -> _Record:
+def _open(decoder: msgspec.msgpack.Decoder[_Record], blob: bytes, key: str, thread_id: str, seq: int) -> _Record:
     body = blob[4:]
     if len(blob) < 5 or zlib.crc32(body) != int.from_bytes(blob[:4], "big"):
         raise CorruptRecord(f"{key}: the checksum of seq {seq} is wrong", key=key, thread_id=thread_id, seq=seq)

@@ -109,6 +109,15 @@ class Plan:
         """Kind of a node."""
         return self.nodes[node_id].node_type
 
+    @cached_property
+    def special_forks(self) -> frozenset[str]:
+        """Fork nodes with a policy of their own: it counts for a single branch, and for one with nothing to do, too."""
+        return frozenset(
+            node.id
+            for node in self.graph.nodes
+            if isinstance(node.config, ForkConfig) and node.config.policy != JoinPolicy()
+        )
+
     def join_policy(self, node_id: str) -> tuple[JoinPolicy, int]:
         """Policy of the branches that start at `node_id`, and how many may run at once."""
         config = self.nodes[node_id].config if node_id != START else None
@@ -126,8 +135,8 @@ class Plan:
         body = self.nodes[config.node]
         channels = {
             **self.graph.state["channels"],
-            ITEM: {"type": _item_type(self.graph.state, config.over), "default": None},
-            RESULT: {"type": _item_type(self.graph.state, config.into), "default": None},
+            ITEM: {"type": _item_type(self.schema, config.over), "default": None},
+            RESULT: {"type": _item_type(self.schema, config.into), "default": None},
         }
         state = {**self.graph.state, "channels": channels}
         graph = self.graph.model_copy(
@@ -142,9 +151,9 @@ class Plan:
         return Plan(graph, schema, self.functions, self.routes, f"{self.ref}#{map_id}")
 
 
-def _item_type(state: Mapping[str, Any], channel: str) -> Any:
+def _item_type(schema: StateSchema, channel: str) -> Any:
     """Spec type of the items of a list channel, made nullable because it is unset at first."""
-    spec = state["channels"][channel]["type"]
+    spec: Any = schema.channels[channel].type.spec
     while isinstance(spec, dict) and "nullable" in spec:
         spec = spec["nullable"]
     item = spec["list"] if isinstance(spec, dict) and "list" in spec else "json"

@@ -7,7 +7,7 @@ cursor what is to be done. A thread that is activated again needs only its last 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 import msgspec
@@ -36,7 +36,7 @@ class TurnStarted:
 class NodeFinished:
     """The node of the cursor has finished; the state holds what it wrote."""
 
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     """Tokens of this turn so far."""
 
 
@@ -51,7 +51,7 @@ class NodeFailed:
 class BranchesJoined:
     """The open fork is joined; the state holds what its branches wrote."""
 
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def advance(plan: Plan, cursor: Cursor, event: Event, state: Mapping[str, Any], 
             check_transition(cursor.status, ThreadState.RUNNING)
             begun = Cursor(turn=event.turn, status=ThreadState.RUNNING, stop_at=event.stop_at, steps=event.steps)
             if event.at is not None:
-                return _guarded(plan, begun, (event.at,), START, state, seq)
+                return _guarded(plan, begun, (event.at,), START, state, seq, Usage())
             return _leave(plan, begun, START, state, seq, Usage())
         case NodeFinished(usage):
             assert cursor.node is not None
@@ -145,7 +145,7 @@ def advance(plan: Plan, cursor: Cursor, event: Event, state: Mapping[str, Any], 
             assert cursor.fork is not None
             joined = _replace(cursor, fork=None, steps=cursor.steps + 1)
             if cursor.fork.targets:
-                return _guarded(plan, joined, (cursor.fork.join,), cursor.fork.node, state, seq)
+                return _guarded(plan, joined, (cursor.fork.join,), cursor.fork.node, state, seq, usage)
             return _leave(plan, joined, cursor.fork.node, state, seq, usage)
         case BranchesFailed(error):
             return _replace(cursor, fork=None, error=error)
@@ -162,19 +162,22 @@ def _leave(plan: Plan, cursor: Cursor, source: str, state: Mapping[str, Any], se
         targets = _targets(plan, cursor, source, state, usage)
     except GreenroomError as error:
         return _replace(cursor, error=error.info())
-    return _guarded(plan, cursor, targets, source, state, seq)
+    return _guarded(plan, cursor, targets, source, state, seq, usage)
 
 
 def _guarded(
-    plan: Plan, cursor: Cursor, targets: tuple[str, ...], source: str, state: Mapping[str, Any], seq: int
+    plan: Plan, cursor: Cursor, targets: tuple[str, ...], source: str, state: Mapping[str, Any], seq: int, usage: Usage
 ) -> Cursor:
     """Go to `targets`: the end, one node, or a fork of several."""
-    if len(targets) > 1:
+    special = source in plan.special_forks
+    if special or len(targets) > 1:
         join = plan.joins[source]
         # A branch that would begin at its own end has nothing to do; a single one left needs no thread of its own.
-        targets = tuple(target for target in targets if target not in (join, cursor.stop_at)) or (join,)
-    if len(targets) > 1:
-        return _replace(cursor, fork=Fork(node=source, seq=seq, join=join, targets=targets))
+        busy = tuple(target for target in targets if target not in (join, cursor.stop_at))
+        branches = targets if special and busy else busy
+        if len(branches) > 1 or (special and busy):
+            return _replace(cursor, fork=Fork(node=source, seq=seq, join=join, targets=branches))
+        targets = busy or (join,)
     target = targets[0]
     if target in (END, cursor.stop_at):
         return cursor
@@ -187,11 +190,23 @@ def _guarded(
         return _replace(cursor, error=error.info())
     config = plan.nodes[target].config
     if isinstance(config, MapConfig):
-        items = len(state[config.over] or ())
-        return _replace(cursor, fork=Fork(node=target, seq=seq, join=target, items=items))
+        return _map(cursor, target, config, state, seq)
     if isinstance(config, ForkConfig):
-        return _leave(plan, _replace(cursor, steps=cursor.steps + 1), target, state, seq, Usage())
+        return _leave(plan, _replace(cursor, steps=cursor.steps + 1), target, state, seq, usage)
     return _replace(cursor, node=target)
+
+
+def _map(cursor: Cursor, node: str, config: MapConfig, state: Mapping[str, Any], seq: int) -> Cursor:
+    """Begin the map at `node`."""
+    items = state[config.over]
+    if items is not None and not isinstance(items, list):
+        error = RoutingError(
+            f"map {node!r} needs a list in channel {config.over!r}, which holds {type(items).__name__}",
+            node=node,
+            channel=config.over,
+        )
+        return _replace(cursor, error=error.info())
+    return _replace(cursor, fork=Fork(node=node, seq=seq, join=node, items=len(items or ())))
 
 
 def _targets(plan: Plan, cursor: Cursor, source: str, state: Mapping[str, Any], usage: Usage) -> tuple[str, ...]:
