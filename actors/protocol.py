@@ -110,6 +110,8 @@ class RunSegment(Message, frozen=True, kw_only=True, omit_defaults=True):
     state: bytes
     usage: Usage = Usage()
     """Tokens of this turn so far."""
+    died: int = 0
+    """Executors that died while they ran the step that is next."""
 
 
 class SegmentDone(Message, frozen=True, kw_only=True, omit_defaults=True):

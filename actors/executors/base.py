@@ -70,8 +70,12 @@ class _Attempts:
     """How the runs of one step ended."""
 
     number: int
-    output: NodeOutput | None = None
-    write: dict[str, Any] | None = None
+    """Runs it took."""
+    usage: Usage
+    """Tokens of all of them."""
+    write: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] | None = None
+    """The state after the write."""
     error: ErrorInfo | None = None
 
 
@@ -147,11 +151,12 @@ class Executor:
                 case _:
                     break
             started_at = self._clock.now()
-            attempts = await self._attempt(plan, node, state, request.thread, seq + 1)
-            if attempts.output is not None and attempts.write is not None:
-                state = schema.apply(state, attempts.write)
+            died = request.died if seq == request.seq else 0
+            attempts = await self._attempt(plan, node, state, request.thread, seq + 1, died)
+            usage += attempts.usage
+            if attempts.state is not None:
+                state = attempts.state
                 writes.append(attempts.write)
-                usage += attempts.output.usage
                 event: planner.Event = planner.NodeFinished(request.usage + usage)
             else:
                 assert attempts.error is not None
@@ -166,13 +171,13 @@ class Executor:
                 node=node.id,
                 attempt=attempts.number,
                 deltas=(schema.encode_delta(attempts.write),) if attempts.write else (),
-                usage=attempts.output.usage if attempts.output is not None else Usage(),
+                usage=attempts.usage,
                 error=attempts.error,
                 by=self._address,
             )
             entries = [step, *self._turn_end(plan, step, request.usage + usage)]
             seq, cursor = entries[-1].seq, entries[-1].cursor
-            await self._append(plan, request, entries, state)
+            await self._append(plan, request, entries, state, request.usage + usage)
         deltas = tuple(schema.encode_delta(write) for write in schema.combine(writes))
         return SegmentDone(seq=seq, cursor=cursor, deltas=deltas, usage=usage)
 
@@ -197,22 +202,22 @@ class Executor:
         )
 
     async def _append(
-        self, plan: Plan, request: RunSegment, entries: list[JournalEntry], state: dict[str, Any]
+        self, plan: Plan, request: RunSegment, entries: list[JournalEntry], state: dict[str, Any], usage: Usage
     ) -> None:
         last = entries[-1]
         snapshot = None
         if any(snapshot_due(request.thread, entry) for entry in entries):
-            snapshot = Snapshot(
-                seq=last.seq, cursor=last.cursor, state=plan.schema.encode_state(state), created_at=last.at
-            )
+            encoded = plan.schema.encode_state(state)
+            snapshot = Snapshot(seq=last.seq, cursor=last.cursor, state=encoded, created_at=last.at, usage=usage)
         op_id = f"{self._address}/{next(self._op_ids)}"
         await self._journal.append(request.thread.id, request.epoch, entries, op_id=op_id, snapshot=snapshot)
 
-    async def _attempt(self, plan: Plan, node: Node, state: Mapping[str, Any], thread: Thread, seq: int) -> _Attempts:
-        """Run one step, again and again as its retry policy says."""
-        number = 0
-        while True:
-            number += 1
+    async def _attempt(
+        self, plan: Plan, node: Node, state: Mapping[str, Any], thread: Thread, seq: int, died: int
+    ) -> _Attempts:
+        """Run one step, again and again as its retry policy says; the runs that died with an executor do not count."""
+        usage = Usage()
+        for number in itertools.count(died + 1):
             context = NodeContext(
                 thread_id=thread.id,
                 session_id=thread.session_id,
@@ -223,13 +228,20 @@ class Executor:
             )
             try:
                 output = await self._run_once(plan, node, state, context)
-                return _Attempts(number, output, plan.schema.check_write(node.id, output.write, node.writes))
-            except Exception as error:  # noqa: BLE001 - whatever user code raises becomes the step's recorded outcome
+                usage += output.usage
+                write = plan.schema.check_write(node.id, output.write, node.writes)
+                return _Attempts(number, usage, write, plan.schema.apply(state, write))
+            except asyncio.CancelledError as error:
+                if _asked_to_stop():
+                    raise
+                info, final = describe(error, node=node.id), False
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever user code raises becomes the step's recorded outcome
                 info = describe(error, node=node.id)
                 final = isinstance(error, GreenroomError) and not error.retryable
-            if final or number >= node.retry.max_attempts:
-                return _Attempts(number, error=info)
-            await self._clock.sleep(node.retry.delay_s(number, self._random.random()))
+            if final or number - died >= node.retry.max_attempts:
+                return _Attempts(number, usage, error=info)
+            await self._clock.sleep(node.retry.delay_s(number - died, self._random.random()))
+        raise AssertionError("unreachable: the count has no end")
 
     async def _run_once(self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext) -> NodeOutput:
         with self._live.running(context, self._address, at_once=self._kind != "function"):
@@ -244,3 +256,9 @@ class Executor:
                     node=node.id,
                     timeout_s=node.timeout_s,
                 ) from None
+
+
+def _asked_to_stop() -> bool:
+    """Whether this segment is cancelled, and not just something its node has waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -35,9 +35,21 @@ def _inspect(function: Callable[..., Any]) -> _Call:
     annotation = parameters[0].annotation if parameters else None
     return _Call(
         is_async=inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__),
-        takes_dict=annotation is dict or str(annotation).partition("[")[0] in ("dict", "Mapping"),
+        takes_dict=annotation is dict or _name(annotation) in ("dict", "Dict", "Mapping", "MutableMapping"),
         takes_context=any(parameter.name == "ctx" for parameter in parameters),
     )
+
+
+def _name(annotation: Any) -> str:
+    """`Mapping` for `typing.Mapping[str, Any]`, be it the type or its text."""
+    return str(annotation).partition("[")[0].rpartition(".")[2]
+
+
+def _run_sync(function: Callable[..., Any], argument: Any, keywords: Mapping[str, Any]) -> Any:
+    try:
+        return function(argument, **keywords)
+    except StopIteration as error:  # no future can carry it: the node would never end
+        raise RuntimeError("the function raised StopIteration; next() takes a default") from error
 
 
 class FunctionRunner:
@@ -67,7 +79,7 @@ class FunctionRunner:
             value = await function(argument, **keywords)
         else:
             loop = asyncio.get_running_loop()
-            value = await loop.run_in_executor(self._threads, lambda: function(argument, **keywords))
+            value = await loop.run_in_executor(self._threads, _run_sync, function, argument, keywords)
         return NodeOutput(value if config.into is None else {config.into: value})
 
     async def run_tool(self, request: RunTool) -> ToolDone:

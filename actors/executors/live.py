@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from actors.errors import StoreUnavailable
 from actors.ports import Clock, LiveFeed, NodeRunning, TokenChunk
+
+logger = logging.getLogger(__name__)
 
 PUBLISH_EVERY_S = 0.03
 QUIET_S = 0.05
@@ -72,7 +75,9 @@ class LiveReporter:
     async def close(self) -> None:
         """Publish what is left."""
         if self._publisher is not None:
-            await self._publisher
+            self._publisher.cancel()
+            await asyncio.wait([self._publisher])
+        await self._publish_waiting()
 
     def _add(self, thread_id: str, event: NodeRunning | TokenChunk) -> None:
         if self._count >= MAX_UNPUBLISHED:
@@ -85,11 +90,15 @@ class LiveReporter:
     async def _publish(self) -> None:
         try:
             while self._waiting:
-                waiting, self._waiting, self._count = self._waiting, {}, 0
-                for thread_id, events in waiting.items():
-                    await self._feed.publish(thread_id, events)
+                await self._publish_waiting()
                 await self._clock.sleep(PUBLISH_EVERY_S)
-        except StoreUnavailable:
-            self._waiting, self._count = {}, 0  # watchers miss some; the journal has the truth
         finally:
             self._publisher = None
+
+    async def _publish_waiting(self) -> None:
+        waiting, self._waiting, self._count = self._waiting, {}, 0
+        try:
+            for thread_id, events in waiting.items():
+                await self._feed.publish(thread_id, events)
+        except StoreUnavailable:
+            logger.info("watchers of %d threads miss some live events; the journal has the truth", len(waiting))
