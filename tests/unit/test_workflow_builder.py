@@ -191,7 +191,7 @@ def test_fork_map_and_python_conditions():
     assert model.edges[4].route == Route(function=f"{HERE}:by_kind", parameters={"limit": 4}, path_map={"x": END})
     assert model.workflows == (child.model(),)
     assert (model.description, model.max_steps, model.metadata) == ("d", 7, {"team": "x"})
-    assert g.functions.keys() == {*refs, f"{HERE}:by_kind", f"{HERE}:classify"}
+    assert own(g).keys() == {*refs, f"{HERE}:by_kind", f"{HERE}:classify"}
     assert [g.functions[ref](None) for ref in refs[1:]] == [True, False]
 
 
@@ -217,7 +217,7 @@ def test_own_reducers_travel_with_the_functions():
 
     g = Graph("g", state=Longest)
 
-    assert list(g.functions.values()) == [longest]
+    assert list(own(g).values()) == [longest]
 
 
 def test_a_callable_object_is_referred_to_by_its_class():
