@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 from graphs.errors import ErrorInfo, GreenroomError
-from runtime.cli import doctor, services
+from runtime.cli import doctor, graphs, run, services, sessions, threads, tools, workflows
 from runtime.cli.output import ExitCode, Output
 from runtime.errors import ConfigError
 
@@ -31,6 +31,12 @@ app.command()(services.up)
 app.command()(services.down)
 app.command()(services.status)
 app.command()(doctor.doctor)
+app.command()(run.run)
+app.add_typer(graphs.app, name="graph")
+app.add_typer(threads.app, name="threads")
+app.add_typer(sessions.app, name="sessions")
+app.add_typer(workflows.app, name="workflows")
+app.add_typer(tools.app, name="tools")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = app(given or ["--help"], prog_name="greenroom", standalone_mode=False)
     except TyperException as error:
-        out.error(ErrorInfo(code="UsageError", message=f"{error.format_message()} See greenroom --help"))
+        message = f"{error.format_message().rstrip('.')}. See greenroom --help"
+        out.error(ErrorInfo(code="UsageError", message=message))
         code = ExitCode.BAD_USAGE
     except GreenroomError as error:
         out.error(error.info())

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from graphs.errors import ErrorInfo
 
@@ -51,7 +52,7 @@ class Output:
         table = Table(*(column.replace("_", " ") for column in columns), box=None, pad_edge=False, header_style="bold")
         for row in rows:
             table.add_row(*(_cell(row.get(column)) for column in columns))
-        self._console.print(table, markup=False)
+        self._console.print(table)
 
     def data(self, value: Any) -> None:
         """Print `value` (plain data, msgspec structs) as JSON."""
@@ -61,23 +62,32 @@ class Output:
     def line(self, text: str) -> None:
         """Print a line for people; programs do not get it."""
         if not self.as_json:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(text, soft_wrap=True)
+
+    def show(self, renderable: RenderableType) -> None:
+        """Print something that rich can draw, for people; programs do not get it."""
+        if not self.as_json:
+            self._console.print(renderable)
 
     def progress(self, text: str) -> AbstractContextManager[Any]:
         """Show on a terminal that something is being waited for."""
-        return nullcontext() if self.as_json else self._errors.status(text)
+        return nullcontext() if self.as_json else self._errors.status(Text(text))
 
     def error(self, info: ErrorInfo) -> None:
-        """Print an error on one line of standard error."""
+        """Print an error on one line of standard error; problems that its message leaves out follow, one on each."""
         if self.as_json:
             sys.stderr.write(msgspec.json.encode({"error": info}, enc_hook=str).decode() + "\n")
         else:
-            sys.stderr.write(f"error: {' '.join(info.message.split())}\n")
+            message = " ".join(info.message.split())
+            more = [problem for problem in info.fields.get("problems", ()) if problem not in message]
+            sys.stderr.write("".join(f"{line}\n" for line in (f"error: {message}", *(f"  {each}" for each in more))))
 
 
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else PIPE_WIDTH)
+    # What is printed may come from users and models: nothing in it is to be taken for markup.
+    width = None if stream.isatty() else PIPE_WIDTH
+    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
 def _cell(value: Any) -> str:

@@ -1,0 +1,51 @@
+"""JSON that users give to commands, on the command line, in a file or on standard input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+STDIN = "-"
+
+
+def json_object(text: str, option: str) -> dict[str, Any]:
+    """The JSON object in `text`. Raises `typer.BadParameter`, naming `option`, for anything else."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise _bad(option, f"not valid JSON ({error.msg} at {where})") from None
+    except RecursionError:
+        raise _bad(option, "nested too deeply") from None
+    if not isinstance(value, dict):
+        raise _bad(option, 'must be a JSON object, such as {"text": "hello"}')
+    return value
+
+
+def run_input(text: str | None, file: str | None) -> dict[str, Any]:
+    """The input of a turn: that of `--input` or `--input-file`; without both, nothing is set.
+
+    Raises:
+        typer.BadParameter: Both are given, the file cannot be read, or it holds no JSON object.
+    """
+    if text is not None and file is not None:
+        raise _bad("--input-file", "cannot go with --input")
+    if text is not None:
+        return json_object(text, "--input")
+    if file is None:
+        return {}
+    try:
+        content = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
+        return json_object(content.decode("utf-8"), "--input-file")
+    except OSError as error:
+        raise _bad("--input-file", f"cannot read {file}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise _bad("--input-file", f"{file} is not UTF-8 text") from None
+
+
+def _bad(option: str, message: str) -> typer.BadParameter:
+    return typer.BadParameter(message, param_hint=option)

@@ -1,0 +1,192 @@
+"""`greenroom run`: one turn of a workflow, from start to result."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.text import Text
+
+from graphs.errors import GreenroomError
+from graphs.threads import ThreadState
+from graphs.workflow.builder import GraphBuilder
+from graphs.workflow.node import LlmConfig
+from runtime.cli.facts import EventPrinter, describe, one_line
+from runtime.cli.inputs import run_input
+from runtime.cli.output import ExitCode, JsonFlag, Output
+from runtime.cli.plain import as_yaml, result_document
+from runtime.cli.sources import Source, WorkflowArgument, read_deployed, read_source, unknown_workflow
+from runtime.cli.stored import stored_records
+from runtime.client import AsyncClient
+from runtime.config import load_config
+from runtime.errors import ResultTimeout
+from runtime.events import Token
+from runtime.handles import AsyncThread
+from runtime.results import ThreadResult
+from runtime.servers import ModelService
+from runtime.services import LocalServices
+from runtime.testing import AsyncLocalRuntime
+
+CANCEL_S = 5.0
+"""How long an interrupted command waits for its thread to be cancelled."""
+
+InputOption = Annotated[str | None, typer.Option("--input", metavar="JSON", help="Channel -> value, as JSON object.")]
+InputFileOption = Annotated[
+    str | None, typer.Option("--input-file", metavar="FILE", help="File of the input; - is standard input.")
+]
+StreamFlag = Annotated[bool, typer.Option("--stream", help="Show events and tokens as they come.")]
+LocalFlag = Annotated[bool, typer.Option("--local", help="Run in this process, without Ray and without a store.")]
+TimeoutOption = Annotated[
+    float | None, typer.Option("--timeout-s", min=0.001, help="Cancel the thread if it is not over in this time.")
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """What is to be run, and how it is shown."""
+
+    workflow: str
+    source: Source | None
+    """None: it is deployed."""
+    content: Mapping[str, Any]
+    stream: bool
+    timeout_s: float | None
+
+
+def run(
+    workflow: WorkflowArgument,
+    input_json: InputOption = None,
+    input_file: InputFileOption = None,
+    stream: StreamFlag = False,
+    local: LocalFlag = False,
+    timeout_s: TimeoutOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run one turn of WORKFLOW in a new session and print its result.
+
+    The exit code is 1 if it fails. Ctrl-C cancels it.
+    """
+    out = Output(as_json=as_json)
+    content = run_input(input_json, input_file)
+    source = read_source(workflow)
+    if local and source is None:
+        raise unknown_workflow(workflow, [])
+    order = _Order(workflow=workflow, source=source, content=content, stream=stream, timeout_s=timeout_s)
+    result, seconds = asyncio.run(_run(order, _in_process(source) if local and source else _on_ray(order), out))
+    _show(result, seconds, out, as_line=stream)
+    if result.status is not ThreadState.COMPLETED:
+        assert result.error is not None, "a thread that did not complete says why"
+        info = result.error.info()
+        text = f"thread {result.thread_id} {result.status}: {info.message}"
+        out.error(info if as_json else msgspec.structs.replace(info, message=text))
+        raise typer.Exit(ExitCode.FAILED)
+
+
+async def _run(
+    order: _Order, opening: AbstractAsyncContextManager[AsyncClient], out: Output
+) -> tuple[ThreadResult, float]:
+    """The result of the turn, and the seconds it took."""
+    async with AsyncExitStack() as stack:
+        with out.progress("starting"):
+            runtime = await stack.enter_async_context(opening)
+        with out.progress(f"deploying {order.workflow}"):
+            ref = order.workflow
+            if order.source is not None:
+                (ref,) = await runtime.deploy(order.source)
+            begin = time.monotonic()
+            thread = await (await runtime.session(ref)).submit(order.content)
+        result = await _follow(thread, order, out)
+        return result, time.monotonic() - begin
+
+
+async def _follow(thread: AsyncThread, order: _Order, out: Output) -> ThreadResult:
+    """Wait for the end of the turn and show what happens; the turn does not outlive an impatient user."""
+    try:
+        async with asyncio.timeout(order.timeout_s) as limit:
+            if order.stream:
+                printer = EventPrinter(as_json=out.as_json)
+                async for event in thread.events(children=True):
+                    printer.show(event)
+            else:
+                with out.progress(f"running {thread.id}") as status:
+                    if status is None:
+                        return await thread.result()
+                    async for event in thread.events(children=True):
+                        if not isinstance(event, Token):
+                            status.update(Text(f"running {thread.id}: {one_line(describe(event))}"))
+            return await thread.result()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        await _cancel(thread, f"not over after {order.timeout_s:g} s")
+        raise ResultTimeout(
+            f"thread {thread.id} was not over after {order.timeout_s:g} s and was cancelled; give it more --timeout-s",
+            thread_id=thread.id,
+            timeout_s=order.timeout_s,
+        ) from None
+    except asyncio.CancelledError:
+        await _cancel(thread, "interrupted")
+        raise
+
+
+async def _cancel(thread: AsyncThread, reason: str) -> None:
+    # Should it not be possible, there is no more to do from here: the thread is in the journal.
+    with suppress(TimeoutError, GreenroomError):
+        async with asyncio.timeout(CANCEL_S):
+            await thread.cancel(reason)
+
+
+@asynccontextmanager
+async def _on_ray(order: _Order) -> AsyncGenerator[AsyncClient, None]:
+    from runtime.runtime import AsyncRuntime  # Ray takes half a second to import
+
+    async with AsyncExitStack() as stack:
+        if order.source is None:  # a wrong name is told before Ray is started
+            records = await stack.enter_async_context(stored_records(load_config()))
+            await read_deployed(order.workflow, records.store.workflows)
+        yield await stack.enter_async_context(AsyncRuntime())
+
+
+@asynccontextmanager
+async def _in_process(source: Source) -> AsyncGenerator[AsyncClient, None]:
+    """A runtime in this process, with the local model server if `source` needs it."""
+    config = load_config()
+    model = source.build() if isinstance(source, GraphBuilder) else source
+    asked = {
+        node.config.model for graph in model.family() for node in graph.nodes if isinstance(node.config, LlmConfig)
+    }
+    served = [name for name, model in config.models.items() if model.provider == "local"]
+    if asked.isdisjoint(served):
+        async with AsyncLocalRuntime() as runtime:
+            yield runtime
+        return
+    with LocalServices(config.home) as services:
+        services.start(ModelService())
+        record = await asyncio.to_thread(services.wait, ModelService.name)
+        endpoint = {
+            "provider": "openai",
+            "base_url": ModelService.base_url(record),
+            "model": "local",
+            "api_key": record.secret,
+        }
+        async with AsyncLocalRuntime(models=dict.fromkeys(served, endpoint)) as runtime:
+            yield runtime
+
+
+def _show(result: ThreadResult, seconds: float, out: Output, *, as_line: bool) -> None:
+    document = result_document(result, seconds=seconds)
+    if out.as_json and as_line:
+        sys.stdout.write(msgspec.json.encode({"event": "Result", **document}).decode() + "\n")
+    elif out.as_json:
+        out.data(document)
+    else:
+        tokens = f", {result.usage.total_tokens} tokens" if result.usage.calls else ""
+        out.line(f"thread {result.thread_id} {result.status} in {seconds:.2f} s at seq {result.seq}{tokens}")
+        out.line(as_yaml(result.state).rstrip())
