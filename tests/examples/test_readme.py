@@ -17,14 +17,17 @@ from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from typer.testing import CliRunner
 
 import runtime
+from runtime.cli import app
 from runtime.config import Config, load_config
 from runtime.servers import MODEL_WHEELS_REMEDY, ModelService, RayService, ValkeyService
 from runtime.services import stop
 
 ROOT = Path(__file__).parents[2]
-LANGUAGES = {"python", "sh", "text", "toml"}
+LANGUAGES = {"python", "sh", "text", "toml", "yaml"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def _read_blocks() -> list[Block]:
 BLOCKS = _read_blocks()
 PYTHON = [block for block in BLOCKS if block.language == "python"]
 SHELL = [block for block in BLOCKS if block.language == "sh"]
-FILES = [block for block in BLOCKS if block.file is not None]
+FILES = [block for block in BLOCKS if block.file is not None and block.language != "toml"]
 MAKE = [block for block in SHELL if block.text.startswith("make ")]
 PIP = [block for block in SHELL if "pip install" in block.text]
 RUN = [block for block in SHELL if block not in MAKE + PIP]
@@ -94,8 +97,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Map
     """A directory with the README's programs in it, and an environment with a Greenroom of its own."""
     directory = tmp_path_factory.mktemp("reader")
     for block in FILES:
-        if block.language == "python":
-            (directory / str(block.file)).write_text(block.text)
+        (directory / str(block.file)).write_text(block.text)
     home = directory / "home"
     inherited = {
         name: value
@@ -207,11 +209,25 @@ def _chosen(config: Config, like: Mapping[str, Any]) -> dict[str, Any]:
     return pick(config.model_dump(), like)
 
 
+def _inline() -> list[Token]:
+    tokens = MarkdownIt().enable("table").parse((ROOT / "README.md").read_text("utf-8"))
+    return [child for token in tokens for child in token.children or ()]
+
+
+def test_commands() -> None:
+    """Every command that the text names is there."""
+    named = {child.content for child in _inline() if child.type == "code_inline"}
+    commands = sorted(name for name in named if name.startswith("greenroom "))
+    codes = {name: CliRunner().invoke(app, [*name.split()[1:], "--help"]).exit_code for name in commands}
+
+    assert codes
+    assert codes == dict.fromkeys(commands, 0)
+
+
 def test_links() -> None:
     """Files that the README points to are there."""
-    tokens = MarkdownIt().enable("table").parse((ROOT / "README.md").read_text("utf-8"))
-    links = [child.attrGet("href") for token in tokens for child in token.children or () if child.type == "link_open"]
-    local = [str(link) for link in links if not str(link).startswith("http")]
+    links = [str(child.attrGet("href")) for child in _inline() if child.type == "link_open"]
+    local = [link for link in links if not link.startswith("http")]
 
     assert local
     assert [link for link in local if not (ROOT / link).exists()] == []
