@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from actors import protocol
+from actors.llm.settings import ModelSettings, Script
 from actors.protocol import Message, decode_reply, decode_request, encode
 from graphs.errors import ErrorInfo
 from graphs.journal import Cursor, Fork, Usage
@@ -44,6 +45,7 @@ SAMPLES: dict[Any, Any] = {
         id="s:0.3.1", session_id="s", thread_type=ThreadType.PARALLEL, workflow="w@1+b#map", base=("s:0", 3)
     ),
     ToolExecutionResult: ToolExecutionResult(success=False, output=[1, "x"], error=ERROR),
+    ModelSettings: ModelSettings(name="default", provider="scripted", script=Script(replies=("yes", "no"))),
     protocol.ProcessInfo: protocol.ProcessInfo(address="host-1", kind="host", pid=9, node_id="n", threads=1),
 }
 
@@ -96,6 +98,8 @@ def _value(hint: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         return (_value(arguments[0]), _value(arguments[0]))
+    if origin is dict:
+        return {_value(arguments[0]): _value(arguments[1])}
     if origin in (typing.Union, types.UnionType):
         return _value(next(each for each in arguments if each is not type(None)))
     return SAMPLES[hint]
