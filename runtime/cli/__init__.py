@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 from graphs.errors import ErrorInfo, GreenroomError
-from runtime.cli import doctor, graphs, run, services, sessions, threads, tools, workflows
+from runtime.cli import demo, doctor, graphs, run, services, sessions, threads, tools, workflows
 from runtime.cli.output import ExitCode, Output
 from runtime.errors import ConfigError
 
@@ -31,6 +31,7 @@ app.command()(services.up)
 app.command()(services.down)
 app.command()(services.status)
 app.command()(doctor.doctor)
+app.command()(demo.demo)
 app.command()(run.run)
 app.add_typer(graphs.app, name="graph")
 app.add_typer(threads.app, name="threads")

@@ -10,7 +10,7 @@ from typing import TextIO
 import msgspec
 
 from graphs.threads import path_of
-from runtime.cli.plain import event_document, plain
+from runtime.documents import event_document, plain
 from runtime.events import (
     BranchesJoined,
     BranchesStarted,

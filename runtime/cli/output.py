@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from enum import IntEnum
 from typing import Annotated, Any
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -72,6 +73,15 @@ class Output:
     def progress(self, text: str) -> AbstractContextManager[Any]:
         """Show on a terminal that something is being waited for."""
         return nullcontext() if self.as_json else self._errors.status(Text(text))
+
+    def live(self, draw: Callable[[], RenderableType]) -> AbstractContextManager[Any]:
+        """Show what `draw` returns on a terminal, again and again, for as long as this is entered.
+
+        The value of the context is None where nothing is shown.
+        """
+        if self.as_json or not self._errors.is_terminal:
+            return nullcontext()
+        return Live(get_renderable=draw, console=self._errors, refresh_per_second=8, transient=True)
 
     def error(self, info: ErrorInfo) -> None:
         """Print an error on one line of standard error; problems that its message leaves out follow, one on each."""

@@ -21,11 +21,11 @@ from graphs.workflow.node import LlmConfig
 from runtime.cli.facts import EventPrinter, describe, one_line
 from runtime.cli.inputs import run_input
 from runtime.cli.output import ExitCode, JsonFlag, Output
-from runtime.cli.plain import as_yaml, result_document
 from runtime.cli.sources import Source, WorkflowArgument, read_deployed, read_source, unknown_workflow
 from runtime.cli.stored import stored_records
 from runtime.client import AsyncClient
 from runtime.config import load_config
+from runtime.documents import as_yaml, result_document
 from runtime.errors import ResultTimeout
 from runtime.events import Token
 from runtime.handles import AsyncThread
@@ -125,18 +125,19 @@ async def _follow(thread: AsyncThread, order: _Order, out: Output) -> ThreadResu
     except TimeoutError:
         if not limit.expired():
             raise
-        await _cancel(thread, f"not over after {order.timeout_s:g} s")
+        await cancel(thread, f"not over after {order.timeout_s:g} s")
         raise ResultTimeout(
             f"thread {thread.id} was not over after {order.timeout_s:g} s and was cancelled; give it more --timeout-s",
             thread_id=thread.id,
             timeout_s=order.timeout_s,
         ) from None
     except asyncio.CancelledError:
-        await _cancel(thread, "interrupted")
+        await cancel(thread, "interrupted")
         raise
 
 
-async def _cancel(thread: AsyncThread, reason: str) -> None:
+async def cancel(thread: AsyncThread, reason: str) -> None:
+    """Cancel the turn of `thread`, if that can be done in a moment."""
     # Should it not be possible, there is no more to do from here: the thread is in the journal.
     with suppress(TimeoutError, GreenroomError):
         async with asyncio.timeout(CANCEL_S):

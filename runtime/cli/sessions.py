@@ -9,11 +9,11 @@ import typer
 
 from graphs.sessions import Session
 from runtime.cli.output import JsonFlag, Output
-from runtime.cli.plain import as_yaml, plain
 from runtime.cli.stored import stored_records
 from runtime.cli.threads import LimitOption, UserOption
 from runtime.cli.trees import clock, drawn, head_document, nested, thread_label
 from runtime.config import load_config
+from runtime.documents import as_yaml, plain
 
 app = typer.Typer(help="Look at sessions.", no_args_is_help=True)
 

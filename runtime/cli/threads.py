@@ -11,10 +11,10 @@ from actors.ports import Head
 from graphs.threads import session_of
 from runtime.cli.facts import EventPrinter
 from runtime.cli.output import JsonFlag, Output
-from runtime.cli.plain import as_yaml, plain
 from runtime.cli.stored import stored_records
 from runtime.cli.trees import clock, drawn, head_document, nested, thread_label
 from runtime.config import load_config
+from runtime.documents import as_yaml, plain
 from runtime.records import Records
 
 app = typer.Typer(help="Look at threads.", no_args_is_help=True)

@@ -12,7 +12,7 @@ from actors.tools.factory import build_tools
 from graphs.tools import ParameterDefinition, Tool
 from runtime.cli.inputs import json_object
 from runtime.cli.output import ExitCode, JsonFlag, Output
-from runtime.cli.plain import as_yaml, plain
+from runtime.documents import as_yaml, plain
 
 app = typer.Typer(help="Look at tools and run them.", no_args_is_help=True)
 

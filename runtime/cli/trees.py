@@ -11,7 +11,7 @@ from rich.tree import Tree
 
 from actors.ports import Head
 from graphs.threads import ThreadState, path_of
-from runtime.cli.plain import plain
+from runtime.documents import plain
 
 STYLES: Mapping[str, str] = {
     ThreadState.RUNNING: "yellow",
