@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
+from actors.llm.settings import ModelSettings
 from actors.ports import WorkflowRepository
 from graphs.errors import NotFoundError
 from graphs.functions import state_reference
@@ -13,6 +14,8 @@ from graphs.state.schema import StateSchema
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.plan import Plan
 
+ModelSource = Callable[[str], Awaitable[Mapping[str, ModelSettings]]]
+"""`id@version+build` -> the models it was deployed with, by name."""
 FunctionSource = Callable[[str], Awaitable[Mapping[str, Any]]]
 """`id@version+build` -> the Python callables that came with the workflow, by reference."""
 
@@ -23,11 +26,16 @@ class Catalog:
     Args:
         workflows: Where specs are stored.
         functions: Where Python callables come from that cannot be imported.
+        models: Where the models of a workflow come from; only processes that ask models need it.
     """
 
-    def __init__(self, workflows: WorkflowRepository, functions: FunctionSource) -> None:
+    def __init__(
+        self, workflows: WorkflowRepository, functions: FunctionSource, models: ModelSource | None = None
+    ) -> None:
         self._workflows = workflows
         self._functions = functions
+        self._model_source = models
+        self._models: dict[str, Mapping[str, ModelSettings]] = {}
         self._plans: dict[str, Plan] = {}
         self._building: dict[str, asyncio.Lock] = {}
 
@@ -49,10 +57,19 @@ class Catalog:
         """State schema of a workflow."""
         return (await self.plan(ref)).schema
 
+    async def models(self, ref: str) -> Mapping[str, ModelSettings]:
+        """The models a workflow was deployed with; none if it has not been since the cluster started."""
+        parent = ref.partition("#")[0]
+        if parent not in self._models and self._model_source is not None:
+            self._models[parent] = await self._model_source(parent)
+        return self._models.get(parent, {})
+
     def forget(self, refs: Collection[str]) -> None:
         """Build these workflows anew when they are next asked for."""
         for known in [known for known in self._plans if known.partition("#")[0] in refs]:
             del self._plans[known]
+        for ref in refs:
+            self._models.pop(ref, None)
 
     async def _build(self, ref: str) -> Plan:
         parent, _, map_id = ref.partition("#")

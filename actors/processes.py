@@ -9,14 +9,14 @@ from typing import Any, Protocol
 import msgspec
 
 from actors.branches import Branches
-from actors.catalog import Catalog, FunctionSource
+from actors.catalog import Catalog, FunctionSource, ModelSource
 from actors.executors.base import Executor, NodeRunner
 from actors.executors.function import FunctionRunner
 from actors.executors.live import LiveReporter
 from actors.executors.llm import LlmRunner
 from actors.executors.tool import ToolRunner
 from actors.host import Host
-from actors.llm.service import ModelService
+from actors.llm.settings import ModelSettings
 from actors.mailbox import Handler, Mailbox
 from actors.network import SUPERVISOR, Dialer, Network
 from actors.pools import ExecutorPools
@@ -95,7 +95,7 @@ class ActorProcess:
             return
         store = await self._world.open_store(self._spec.settings.redis_url)
         self._services.register(Store, store, close=store.close)  # type: ignore[type-abstract]
-        catalog = Catalog(store.workflows, self._function_source(network))
+        catalog = Catalog(store.workflows, self._function_source(network), self._model_source(network))
         self._services.register(Catalog, catalog)
         self._actor = self._host(network) if self._spec.kind == HOST else self._executor()
 
@@ -132,7 +132,7 @@ class ActorProcess:
         executor = Executor(
             self._spec.address,
             kind,
-            self._runner(kind, settings.concurrency),
+            self._runner(kind, settings.concurrency, catalog),
             store.journal,
             LiveReporter(store.live, clock),
             catalog,
@@ -141,12 +141,12 @@ class ActorProcess:
         )
         return self._services.register(Executor, executor, close=executor.close)
 
-    def _runner(self, kind: str, concurrency: int) -> NodeRunner:
+    def _runner(self, kind: str, concurrency: int, catalog: Catalog) -> NodeRunner:
         match kind:
             case "function":
                 return FunctionRunner(concurrency)
             case "llm":
-                return LlmRunner(ModelService(self._spec.settings.models))
+                return LlmRunner(catalog, self._spec.settings.models)
             case "tool":
                 return ToolRunner(build_tools())
             case _:
@@ -163,3 +163,9 @@ class ActorProcess:
             return self._world.unpack(reply.packed) if reply.packed else {}
 
         return functions
+
+    def _model_source(self, network: Network) -> ModelSource:
+        async def models(ref: str) -> Mapping[str, ModelSettings]:
+            return (await network.ask(SUPERVISOR, FetchFunctions(ref=ref), Functions)).models
+
+        return models

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
+from actors.llm.settings import ModelSettings
 from graphs.errors import ErrorInfo
 from graphs.journal import Cursor, Usage
 from graphs.sessions import Session
@@ -60,10 +61,19 @@ class ResumeThread(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class CancelThread(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """Cancel the running turn of a thread and of the threads below it. Answered by `Done` when that is recorded."""
+    """Cancel a turn of a thread, and the threads below it. Answered by `Stopped` when that is recorded."""
 
     thread_id: str
     reason: str
+    turn: int = 1
+    """The turn; it is left alone if it is over. A turn that has not begun is cancelled when it is next."""
+
+
+class Stopped(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """The turn is over, be it that it was over before."""
+
+    usage: Usage = Usage()
+    """Tokens it has used."""
 
 
 # --- host -> host ---------------------------------------------------------------------------------------------------
@@ -151,6 +161,8 @@ class Deploy(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Kinds of executors they need."""
     functions: bytes = b""
     """Packed Python callables they refer to."""
+    models: dict[str, ModelSettings] = {}
+    """The models of the driver's configuration: theirs are asked, whoever started the cluster."""
 
 
 class Redeployed(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -160,15 +172,17 @@ class Redeployed(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class FetchFunctions(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """Ask for the callables of a workflow. Answered by `Functions`."""
+    """Ask for what came along with a workflow. Answered by `Functions`."""
 
     ref: str
 
 
 class Functions(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """Packed callables; empty if the workflow came without."""
+    """What came along with a workflow; empty if nobody has deployed it since the cluster started."""
 
     packed: bytes = b""
+    """Callables."""
+    models: dict[str, ModelSettings] = {}
 
 
 class FetchHosts(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -283,6 +297,7 @@ Request = (
 Reply = (
     TurnAccepted
     | TurnDone
+    | Stopped
     | BranchDone
     | SegmentDone
     | ToolDone

@@ -108,7 +108,12 @@ class AsyncClient:
             self._ready.update(deployment.models)
             self._catalog.forget(deployment.models)
             packed = self._connection.pack(deployment.functions) if deployment.functions else b""
-            request = Deploy(refs=tuple(deployment.models), kinds=deployment.kinds, functions=packed)
+            request = Deploy(
+                refs=tuple(deployment.models),
+                kinds=deployment.kinds,
+                functions=packed,
+                models=dict(self._connection.models),
+            )
             await self._connection.network.ask(SUPERVISOR, request, Done)
             refs.append(deployment.ref)
         return refs

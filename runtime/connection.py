@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from actors.llm.settings import ModelSettings
 from actors.network import Network
 from actors.ports import Store
 
@@ -20,5 +21,5 @@ class Connection:
     store: Store
     network: Network
     pack: Pack
-    close: Callable[[], Awaitable[None]]
-    """Gives everything back."""
+    models: Mapping[str, ModelSettings]
+    """The models of this driver's configuration, by name."""

@@ -58,11 +58,12 @@ class AsyncRuntime(AsyncClient):
             store = await RedisStore.connect(redis_url)
             stack.push_async_callback(store.close)
             model = ModelService.reserve(self.config.home)
-            world = RayWorld(actor_settings(self.config, redis_url, local_model=model))
+            settings = actor_settings(self.config, redis_url, local_model=model)
+            world = RayWorld(settings)
             await world.start_supervisor()
             network = Network(world.dialer)
             stack.push_async_callback(network.close)
-            self._attach(Connection(store=store, network=network, pack=pack_functions, close=self._stack.aclose))
+            self._attach(Connection(store=store, network=network, pack=pack_functions, models=settings.models))
             self._stack = stack.pop_all()
         return self
 

@@ -35,7 +35,7 @@ class LocalWorld:
     def __init__(self, settings: ActorSettings, store: Store, clock: Clock | None = None) -> None:
         self.clock: Clock = clock or SystemClock()
         self._settings = settings
-        self._store = store
+        self.store = _Kept(store)
         self.processes: dict[str, ActorProcess] = {}
         self._functions: dict[bytes, Mapping[str, Any]] = {}
         self._packed = itertools.count(1)
@@ -63,7 +63,7 @@ class LocalWorld:
 
     async def open_store(self, url: str) -> Store:
         """The store of this world, which outlives its processes."""
-        return _Kept(self._store)
+        return self.store
 
     async def dial(self, address: str) -> Channel:
         """A new channel to the process at `address`."""
@@ -119,23 +119,23 @@ class AsyncLocalRuntime(AsyncClient):
         self.config = load(**options)
         self._clock = clock
         self._world: LocalWorld | None = None
+        self._network: Network | None = None
 
     async def __aenter__(self) -> Self:
-        world = self._world = LocalWorld(actor_settings(self.config, "memory://"), MemoryStore(), self._clock)
+        settings = actor_settings(self.config, "memory://")
+        world = self._world = LocalWorld(settings, MemoryStore(), self._clock)
         await world.spawn(SUPERVISOR, SUPERVISOR)
-        network = Network(world)
-
-        async def close() -> None:
-            await network.close()
-            await world.kill(SUPERVISOR)
-
-        self._attach(Connection(store=_Kept(world._store), network=network, pack=world.pack, close=close))  # noqa: SLF001
+        network = self._network = Network(world)
+        self._attach(Connection(store=world.store, network=network, pack=world.pack, models=settings.models))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._connection.close()
+        assert self._network is not None
+        assert self._world is not None
+        await self._network.close()
+        await self._world.kill(SUPERVISOR)
 
 
 class LocalRuntime(SyncClient):

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
+from actors.catalog import Catalog
 from actors.executors.base import NodeContext, NodeOutput
 from actors.executors.live import LiveReporter
 from actors.llm.client import ChatRequest
 from actors.llm.service import ModelService
+from actors.llm.settings import ModelSettings
 from actors.protocol import RunTool, ToolDone
 from graphs.errors import BusinessRuleViolation
 from graphs.messages import Message
@@ -21,11 +25,15 @@ class LlmRunner:
     """Runs LLM nodes.
 
     Args:
-        models: The configured models.
+        catalog: Tells the models of a workflow.
+        models: Those of workflows that nobody has deployed since the cluster started.
     """
 
-    def __init__(self, models: ModelService) -> None:
-        self._models = models
+    def __init__(self, catalog: Catalog, models: Mapping[str, ModelSettings]) -> None:
+        self._catalog = catalog
+        self._default_models = models
+        self._services: dict[bytes, ModelService] = {}
+        """Encoded settings -> service: drivers with the same configuration share connections."""
 
     async def run(
         self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext, live: LiveReporter
@@ -39,7 +47,8 @@ class LlmRunner:
             max_tokens=config.max_tokens,
             stop=config.stop,
         )
-        response = await self._models.chat(config.model, request, on_token=lambda text: live.token(context, text))
+        service = await self._service(plan.ref)
+        response = await service.chat(config.model, request, on_token=lambda text: live.token(context, text))
         answer: Any = response.text
         if plan.schema.channels[config.into].holds_messages:
             answer = Message(role="assistant", content=response.text, id=context.idempotency_key)
@@ -51,7 +60,16 @@ class LlmRunner:
 
     async def close(self) -> None:
         """Close connections to model servers."""
-        await self._models.close()
+        for service in self._services.values():
+            await service.close()
+
+    async def _service(self, ref: str) -> ModelService:
+        models = await self._catalog.models(ref) or self._default_models
+        key = msgspec.msgpack.encode(models)
+        service = self._services.get(key)
+        if service is None:
+            service = self._services[key] = ModelService(models)
+        return service
 
 
 def _messages(config: LlmConfig, state: Mapping[str, Any]) -> list[Message]:

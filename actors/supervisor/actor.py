@@ -76,7 +76,7 @@ class Supervisor:
         self._processes: dict[str, ProcessInfo] = {}
         self._pools: dict[str, list[str]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self._functions: dict[str, bytes] = {}
+        self._deployed: dict[str, Functions] = {}
         self._numbers = itertools.count(1)
         self._growing: asyncio.Task[None] | None = None
 
@@ -113,7 +113,7 @@ class Supervisor:
                 await self._deploy(request)
                 return Done()
             case FetchFunctions(ref=ref):
-                return Functions(packed=self._functions.get(ref, b""))
+                return self._deployed.get(ref, Functions())
             case DescribeCluster():
                 return await self._describe()
             case _:
@@ -191,9 +191,10 @@ class Supervisor:
     # --- deployments ------------------------------------------------------------------------------------------------
 
     async def _deploy(self, request: Deploy) -> None:
-        stale = [ref for ref in request.refs if ref in self._functions and self._functions[ref] != request.functions]
+        companions = Functions(packed=request.functions, models=request.models)
+        stale = [ref for ref in request.refs if self._deployed.get(ref, companions) != companions]
         for ref in request.refs:
-            self._functions[ref] = request.functions
+            self._deployed[ref] = companions
         if stale:
             await asyncio.gather(*(self._tell_stale(address, tuple(stale)) for address in list(self._processes)))
         await asyncio.gather(*map(self._pool, request.kinds))
