@@ -1,0 +1,1 @@
+"""Lua functions that run inside the store, each one atomic."""

@@ -1,0 +1,1 @@
+"""Workflows that come with Greenroom, and the functions they run."""
