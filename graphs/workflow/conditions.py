@@ -75,7 +75,8 @@ class Expression:
             ) from error
         if not isinstance(result, bool):
             raise RoutingError(
-                f'condition "{_shown(self.source)}" must be true or false, and is {result!r}; compare it',
+                f'condition "{_shown(self.source)}" must be true or false, and is {result!r}; '
+                "compare it with something",
                 expression=self.source,
                 reason=f"not a bool: {type(result).__name__}",
             )
