@@ -1,4 +1,4 @@
-"""The runtime on Ray and Valkey: what a driver sees of parallel threads, of other drivers, and of processes that die."""
+"""The runtime on Ray and Valkey: what a driver sees of parallel threads, other drivers, and processes that die."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On random graphs, whatever the order in which branches finish: no branch is lost or doubled, every join fires once."""
+"""On random graphs, whatever the order in which branches finish: none is lost or doubled, every join fires once."""
 
 from __future__ import annotations
 
