@@ -74,14 +74,22 @@ async def prepare(
         WorkflowFileError: The file cannot be read.
     """
     functions: dict[str, Callable[..., Any]] = {}
+    schema = None
     if isinstance(graph, GraphBuilder):
-        functions = graph.functions
-        model = graph.build()  # noqa: ASYNC240 - a graph, no path
+        functions, schema = graph.functions, graph.schema
+        model = graph.model()  # noqa: ASYNC240 - a graph, no path
     else:
         model = graph if isinstance(graph, GraphModel) else read_graph(graph)
     known = await workflows.list()
     names = {name for ref in known for name in (ref, ref.partition("+")[0], ref.partition("@")[0])}
-    ensure_valid(model, known_tools=tools, known_models=models, known_workflows=names, functions=functions)
+    ensure_valid(
+        model,
+        schema=schema,
+        known_tools=tools,
+        known_models=models,
+        known_workflows=names,
+        functions=functions,
+    )
     for ref in _references(model):
         functions.setdefault(ref, resolve(ref, functions))
     pinned: dict[str, GraphModel] = {}

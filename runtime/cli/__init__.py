@@ -7,6 +7,7 @@ usage or configuration, 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = Output(as_json="--json" in given)
     try:
         code = app(given or ["--help"], prog_name="greenroom", standalone_mode=False)
+        sys.stdout.flush()
     except TyperException as error:
         message = f"{error.format_message().rstrip('.')}. See greenroom --help"
         out.error(ErrorInfo(code="UsageError", message=message))
@@ -59,4 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = ExitCode.BAD_USAGE if isinstance(error, ConfigError) else ExitCode.FAILED
     except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone; what is left of it goes nowhere, or Python would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.FAILED
     sys.exit(code if isinstance(code, int) else ExitCode.OK)

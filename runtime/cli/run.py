@@ -159,7 +159,7 @@ async def _on_ray(order: _Order) -> AsyncGenerator[AsyncClient, None]:
 async def _in_process(source: Source) -> AsyncGenerator[AsyncClient, None]:
     """A runtime in this process, with the local model server if `source` needs it."""
     config = load_config()
-    model = source.build() if isinstance(source, GraphBuilder) else source
+    model = source.model() if isinstance(source, GraphBuilder) else source
     asked = {
         node.config.model for graph in model.family() for node in graph.nodes if isinstance(node.config, LlmConfig)
     }

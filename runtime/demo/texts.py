@@ -113,6 +113,8 @@ def _name(file: Path, root: Path, before: Sequence[Text]) -> str:
 def _read(file: Path) -> str:
     try:
         size = file.stat().st_size
+        if not file.is_file():
+            raise _UnfitError("is no regular file")
         if size > MAX_FILE_BYTES:
             raise _UnfitError(f"has {size / 2**20:.1f} MiB; {MAX_FILE_BYTES >> 20} MiB is the most")
         content = file.read_bytes()

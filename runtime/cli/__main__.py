@@ -1,0 +1,5 @@
+"""`python -m runtime.cli` is `greenroom`."""
+
+from runtime.cli import main
+
+main()
