@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
 
 from actors.catalog import Catalog
-from actors.errors import DestinationDied
+from actors.errors import ActiveElsewhere, DestinationDied
 from actors.network import SUPERVISOR, Network
+from actors.patience import patiently
 from actors.ports import Clock
-from actors.protocol import BranchDone, CancelThread, Done, Place, Placed, Released, RunBranch
-from graphs.errors import ErrorInfo, GreenroomError
+from actors.protocol import (
+    BranchDone,
+    CancelThread,
+    FetchHosts,
+    Hosts,
+    Message,
+    Place,
+    Placed,
+    Released,
+    RunBranch,
+    Stopped,
+)
+from graphs.errors import ErrorInfo, GreenroomError, StateInvalid
 from graphs.journal import END, Cursor, Fork, Usage
 from graphs.threads import Thread, ThreadMetadata, ThreadState, ThreadType, child_thread_id
 from graphs.workflow.joins import CancelBranch, FailFork, Join, JoinCommand, Merge, StartBranch
 from graphs.workflow.node import MapConfig
 from graphs.workflow.plan import ITEM, RESULT, Plan
+
+_Reply = TypeVar("_Reply", bound=Message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +52,12 @@ class BranchParent:
 class Joined:
     """What the branches brought."""
 
-    writes: list[dict[str, Any]]
+    writes: list[dict[str, Any]] = field(default_factory=list)
     """In branch order, to be applied one after the other."""
+    error: ErrorInfo | None = None
+    """Why they cannot be joined."""
     usage: Usage
+    """Tokens of all branches, those included whose writes are not wanted."""
     started_at: float
     """Unix seconds."""
 
@@ -51,29 +70,34 @@ class Branches:
         self._catalog = catalog
         self._clock = clock
 
-    async def run(self, parent: BranchParent, fork: Fork) -> Joined | ErrorInfo:
+    async def run(self, parent: BranchParent, fork: Fork) -> Joined:
         """Run `fork` to its join. Branches that have run already (before a crash) are not run again."""
         started_at = self._clock.now()
-        outcome = await _ForkRun(parent, fork, self._network, self._catalog, self._clock).run()
+        running = self._fork_run(parent, fork)
+        writes: list[dict[str, Any]] = []
+        error: ErrorInfo | None = None
+        outcome = await running.run()
         if isinstance(outcome, ErrorInfo):
-            return outcome
-        writes = await self._writes(parent, fork, outcome)
-        usage = sum((done.usage for done in outcome.values()), Usage())
-        return Joined(writes=writes, usage=usage, started_at=started_at)
+            error = outcome
+        else:
+            try:
+                writes = await self._writes(parent, fork, outcome)
+            except StateInvalid as failure:
+                error = failure.info()
+        return Joined(writes=writes, error=error, usage=running.usage, started_at=started_at)
 
-    async def cancel(self, parent: BranchParent, fork: Fork, reason: str) -> None:
-        """Cancel all branches of `fork`, and record that; those that are over stay as they are."""
-        ids = tuple(child_thread_id(parent.thread.id, fork.seq, index) for index in range(fork.size))
-        placed = await self._network.ask(SUPERVISOR, Place(threads=ids), Placed)
-        requests = (
-            self._network.ask(host, CancelThread(thread_id=thread_id, reason=reason), Done)
-            for host, thread_id in zip(placed.hosts, ids, strict=True)
-        )
-        outcomes = await asyncio.gather(*requests, return_exceptions=True)
-        await self._network.tell(SUPERVISOR, Released(threads=ids))
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not isinstance(outcome, DestinationDied):
-                raise outcome
+    async def cancel(self, parent: BranchParent, fork: Fork, reason: str) -> Usage:
+        """Cancel all branches of `fork`, and record that; those that are over stay as they are.
+
+        Returns:
+            Tokens they have used.
+        """
+        running = self._fork_run(parent, fork)
+        await running.cancel_all(reason)
+        return running.usage
+
+    def _fork_run(self, parent: BranchParent, fork: Fork) -> _ForkRun:
+        return _ForkRun(parent, fork, self._network, self._catalog, self._clock)
 
     async def _writes(self, parent: BranchParent, fork: Fork, done: Mapping[int, BranchDone]) -> list[dict[str, Any]]:
         schema = parent.plan.schema
@@ -106,40 +130,63 @@ class _ForkRun:
         policy, max_running = parent.plan.join_policy(fork.node)
         self._join = Join(node=fork.node, size=fork.size, policy=policy, max_running=max_running)
         self._deadline_s = policy.deadline_s
+        self._ids = [child_thread_id(parent.thread.id, fork.seq, index) for index in range(fork.size)]
         self._tasks: dict[int, asyncio.Task[BranchDone]] = {}
+        self._ended: asyncio.Queue[int | None] = asyncio.Queue(fork.size + 1)
+        """Branches that are over; None for the deadline."""
         self._hosts: dict[int, str] = {}
+        self._lost: dict[int, str] = {}
+        """Branch -> dead host that it may be taken from."""
         self._done: dict[int, BranchDone] = {}
         self._base = b""
+        self.usage = Usage()
+        """Tokens of the branches that are over."""
 
     async def run(self) -> dict[int, BranchDone] | ErrorInfo:
         """Results by branch index, or why there are none."""
         self._base = self._parent.plan.schema.encode_state(dict(self._parent.state))
+        deadline = None
+        if self._deadline_s is not None:
+            deadline = asyncio.create_task(self._await(self._deadline_s), name=f"deadline of {self._fork.node}")
         try:
-            async with asyncio.timeout(self._deadline_s):
-                outcome = await self._until_closed(self._join.open())
-        except TimeoutError:
-            outcome = await self._perform(self._join.deadline_passed())
+            outcome = await self._until_closed()
         finally:
-            for task in self._tasks.values():
+            # Cut off, the branches run on, and keep their hosts: the thread will ask for them again, or cancel them.
+            left: list[asyncio.Task[Any]] = [*self._tasks.values(), *([deadline] if deadline is not None else [])]
+            for task in left:
                 task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-            await self._release()
-        assert outcome is not None
+            await asyncio.gather(*left, return_exceptions=True)
+        await self._release()
         return outcome
 
-    async def _until_closed(self, commands: list[JoinCommand]) -> dict[int, BranchDone] | ErrorInfo | None:
-        outcome = await self._perform(commands)
-        while outcome is None:
-            finished, _ = await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
-            for index in [index for index, task in self._tasks.items() if task in finished]:
-                outcome = outcome or await self._perform(self._note(index, self._tasks.pop(index)))
+    async def cancel_all(self, reason: str) -> None:
+        """Cancel every branch that is not over."""
+        placed = await self._network.ask(SUPERVISOR, Place(threads=tuple(self._ids)), Placed)
+        self._hosts = dict(enumerate(placed.hosts))
+        await self._stop(list(self._hosts), reason)
+        await self._release()
+
+    async def _await(self, deadline_s: float) -> None:
+        await self._clock.sleep(deadline_s)
+        self._ended.put_nowait(None)
+
+    async def _until_closed(self) -> dict[int, BranchDone] | ErrorInfo:
+        commands = self._join.open()
+        while (outcome := await self._perform(commands)) is None:
+            commands = self._note(await self._ended.get())
+            while not self._ended.empty():  # one message places all branches that may start now
+                commands += self._note(self._ended.get_nowait())
         return outcome
 
-    def _note(self, index: int, task: asyncio.Task[BranchDone]) -> list[JoinCommand]:
+    def _note(self, index: int | None) -> list[JoinCommand]:
+        """What is to be done now that a branch is over, or the deadline has come."""
+        if index is None:
+            return self._join.deadline_passed()
         try:
-            done = task.result()
+            done = self._tasks.pop(index).result()
         except GreenroomError as error:
             return self._join.failed_with(index, error.info())
+        self.usage += done.usage
         if done.status is ThreadState.COMPLETED:
             self._done[index] = done
             return self._join.finished(index)
@@ -148,38 +195,70 @@ class _ForkRun:
 
     async def _perform(self, commands: list[JoinCommand]) -> dict[int, BranchDone] | ErrorInfo | None:
         outcome: dict[int, BranchDone] | ErrorInfo | None = None
+        unwanted = {command.index for command in commands if isinstance(command, CancelBranch)}
         start = [command.index for command in commands if isinstance(command, StartBranch)]
-        if start:
-            await self._start(start)
+        if wanted := [index for index in start if index not in unwanted]:
+            await self._start(wanted)
+        if running := [index for index in unwanted if index in self._tasks]:
+            for index in running:
+                self._tasks.pop(index).cancel()
+            await self._stop(running, f"the fork at {self._fork.node!r} went on without it")
         for command in commands:
             match command:
-                case CancelBranch(index):
-                    await self._cancel(index)
                 case Merge(indices):
                     outcome = {index: self._done[index] for index in indices}
                 case FailFork(error):
                     outcome = error
-                case StartBranch():
+                case StartBranch() | CancelBranch():
                     pass
         return outcome
 
     async def _start(self, indices: list[int]) -> None:
-        ids = {index: child_thread_id(self._parent.thread.id, self._fork.seq, index) for index in indices}
-        placed = await self._network.ask(SUPERVISOR, Place(threads=tuple(ids.values())), Placed)
+        placed = await self._network.ask(SUPERVISOR, Place(threads=tuple(self._ids[i] for i in indices)), Placed)
         for index, host in zip(indices, placed.hosts, strict=True):
             self._hosts[index] = host
-            self._tasks[index] = asyncio.create_task(self._branch(index, ids[index]), name=f"branch {ids[index]}")
+            task = asyncio.create_task(self._branch(index), name=f"branch {self._ids[index]}")
+            task.add_done_callback(partial(self._branch_ended, index))
+            self._tasks[index] = task
 
-    async def _branch(self, index: int, thread_id: str) -> BranchDone:
+    def _branch_ended(self, index: int, task: asyncio.Task[BranchDone]) -> None:
+        if not task.cancelled():
+            self._ended.put_nowait(index)
+
+    async def _branch(self, index: int) -> BranchDone:
         """Run branch `index` to its end, wherever its host is."""
-        request = self._request(index, thread_id, await self._content(index))
-        while True:
+        return await self._ask(index, self._request(index, await self._content(index)), BranchDone)
+
+    async def _stop(self, indices: list[int], reason: str) -> None:
+        requests = [CancelThread(thread_id=self._ids[index], reason=reason) for index in indices]
+        stopped = await asyncio.gather(
+            *(self._ask(index, request, Stopped) for index, request in zip(indices, requests, strict=True))
+        )
+        self.usage = sum((each.usage for each in stopped), self.usage)
+
+    async def _ask(self, index: int, message: RunBranch | CancelThread, expected: type[_Reply]) -> _Reply:
+        """Ask the host of a branch; if it is gone, the host that takes its place."""
+
+        async def ask() -> _Reply:
+            asked = msgspec.structs.replace(message, lost=self._lost.get(index, ""))
             try:
-                return await self._network.ask(self._hosts[index], request, BranchDone)
+                return await self._network.ask(self._hosts[index], asked, expected)
             except DestinationDied:
-                await self._network.forget(self._hosts[index])
-                place = Place(threads=(thread_id,), suspect=self._hosts[index])
+                before = self._hosts[index]
+                place = Place(threads=(self._ids[index],), suspect=before)
                 self._hosts[index] = (await self._network.ask(SUPERVISOR, place, Placed)).hosts[0]
+                if self._hosts[index] != before:
+                    self._lost[index] = before
+                raise
+            except ActiveElsewhere as error:
+                hosts = (await self._network.ask(SUPERVISOR, FetchHosts(suspect=error.host), Hosts)).hosts
+                if error.host in hosts:
+                    self._hosts[index] = error.host
+                else:
+                    self._lost[index] = error.host
+                raise DestinationDied(error.message, destination=error.host) from error  # to ask again
+
+        return await patiently(self._clock, ask)
 
     async def _content(self, index: int) -> bytes | None:
         """The encoded input of a map's item; None for a branch of a fork."""
@@ -190,13 +269,13 @@ class _ForkRun:
         item = self._parent.state[config.over][index]
         return schema.encode_delta(schema.check_input(_item_input(config, item)))
 
-    def _request(self, index: int, thread_id: str, content: bytes | None) -> RunBranch:
+    def _request(self, index: int, content: bytes | None) -> RunBranch:
         parent, fork, plan = self._parent, self._fork, self._parent.plan
         item = self._config is not None
         workflow = item_workflow(plan, fork.node) if item else plan.ref
         shares_state = not item or "#" in workflow
         thread = Thread(
-            id=thread_id,
+            id=self._ids[index],
             session_id=parent.thread.session_id,
             thread_type=ThreadType.PARALLEL,
             workflow=workflow,
@@ -218,20 +297,9 @@ class _ForkRun:
             state=self._base if shares_state else None,
         )
 
-    async def _cancel(self, index: int) -> None:
-        task = self._tasks.pop(index)
-        request = CancelThread(
-            thread_id=child_thread_id(self._parent.thread.id, self._fork.seq, index),
-            reason=f"the fork at {self._fork.node!r} went on without it",
-        )
-        with suppress(DestinationDied):  # then nothing is left to cancel: its record stays as the host left it
-            await self._network.ask(self._hosts[index], request, Done)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
     async def _release(self) -> None:
         if self._hosts:
-            ids = tuple(child_thread_id(self._parent.thread.id, self._fork.seq, index) for index in self._hosts)
+            ids = tuple(self._ids[index] for index in self._hosts)
             await self._network.tell(SUPERVISOR, Released(threads=ids))
 
 

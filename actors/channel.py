@@ -80,6 +80,11 @@ class Channel:
         self._end = ""
         """Why the channel can be used no more."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether it can be used no more."""
+        return bool(self._end)
+
     async def ask(self, body: bytes, *, timeout_s: float | None = None) -> bytes:
         """Send a message and wait for its reply. Cancelling the caller cancels the handler.
 

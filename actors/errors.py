@@ -7,6 +7,7 @@ from typing import ClassVar
 from graphs.errors import GreenroomError
 
 __all__ = [
+    "ActiveElsewhere",
     "DestinationDied",
     "Fenced",
     "ModelError",
@@ -38,6 +39,10 @@ class StoreUnavailable(GreenroomError):
 
 class Fenced(GreenroomError):
     """Another activation owns the thread now; this writer must drop it. Fields: `thread_id`, `epoch`, `current`."""
+
+
+class ActiveElsewhere(GreenroomError):
+    """Another host is in the middle of the thread's turn; ask there. Fields: `thread_id`, `host`."""
 
 
 class SeqConflict(GreenroomError):

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from actors.admission import Admission
+from actors.errors import DestinationDied, Fenced
+from actors.patience import patiently
 from actors.ports import SessionRepository
 from actors.protocol import (
+    AwaitTurn,
     BranchDone,
     CancelThread,
     DescribeHost,
@@ -15,9 +20,9 @@ from actors.protocol import (
     HostDescribed,
     Message,
     Redeployed,
-    ResumeThread,
     RunBranch,
     StartTurn,
+    Stopped,
     TurnAccepted,
     TurnDone,
     decode_request,
@@ -26,8 +31,9 @@ from actors.protocol import (
 from actors.session import SessionActor
 from actors.thread import ThreadActor, ThreadServices
 from graphs.errors import BusinessRuleViolation, NotFoundError
+from graphs.journal import EntryKind, Usage
 from graphs.sessions import Session
-from graphs.threads import Thread, ThreadState, ThreadType, session_of
+from graphs.threads import MAIN, Thread, ThreadState, path_of, session_of
 
 
 @dataclass(slots=True)
@@ -75,12 +81,10 @@ class Host:
                 return await self._start_turn(request)
             case RunBranch():
                 return await self._run_branch(request)
-            case CancelThread(thread_id=thread_id, reason=reason):
-                await self._cancel(thread_id, reason)
-                return Done()
-            case ResumeThread(thread_id=thread_id):
-                await self._resume(thread_id)
-                return Done()
+            case AwaitTurn():
+                return await self._await_turn(request)
+            case CancelThread():
+                return Stopped(usage=await self._cancel(request))
             case DescribeHost():
                 return self._describe()
             case Redeployed(refs=refs):
@@ -92,10 +96,20 @@ class Host:
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     async def _start_turn(self, request: StartTurn) -> TurnAccepted | TurnDone:
-        actor = self._session(request.session)
-        actor.users += 1
-        try:
+        with self._used(self._session(request.session), request.lost) as actor:
             return await actor.start_turn(request)
+
+    async def _await_turn(self, request: AwaitTurn) -> TurnDone:
+        with self._used(await self._loaded_session(request.thread_id), request.lost) as actor:
+            return await actor.outcome(request.turn)
+
+    @contextmanager
+    def _used(self, actor: SessionActor, lost: str) -> Iterator[SessionActor]:
+        """Keep a session loaded while a request is under way in it."""
+        actor.users += 1
+        actor.lost = lost or actor.lost
+        try:
+            yield actor
         finally:
             actor.users -= 1
             self._unload(actor)
@@ -130,21 +144,28 @@ class Host:
             branch = self._branches[thread_id] = _Branch()
             self._branches_total += 1
             branch.task = asyncio.create_task(self._branch(request, branch), name=f"branch {thread_id}")
+            branch.task.add_done_callback(_retrieve)
         # The parent may go away and ask again: the branch runs on.
         return await asyncio.shield(branch.task)
 
     async def _branch(self, request: RunBranch, branch: _Branch) -> BranchDone:
         try:
-            actor = await ThreadActor.activate(request.thread, self._services, base=request.state)
-            branch.actor = actor
-            if actor.cursor.status is ThreadState.PENDING:
-                await actor.start_turn(1, request.content, at=request.at, stop_at=request.stop_at, steps=request.steps)
-            if branch.cancelled is not None:
-                actor.cancel(branch.cancelled)
-            await actor.run()
-            return actor.branch_done()
+            return await patiently(self._services.clock, self._run_to_end, request, branch)
+        except Fenced:
+            here = self._services.host
+            raise DestinationDied(f"{request.thread.id} is active elsewhere; ask there", destination=here) from None
         finally:
             del self._branches[request.thread.id]
+
+    async def _run_to_end(self, request: RunBranch, branch: _Branch) -> BranchDone:
+        thread, services = request.thread, self._services
+        actor = branch.actor = await ThreadActor.activate(thread, services, base=request.state, lost=request.lost)
+        if actor.cursor.status is ThreadState.PENDING:
+            await actor.start_turn(1, request.content, at=request.at, stop_at=request.stop_at, steps=request.steps)
+        if branch.cancelled is not None:
+            actor.cancel(branch.cancelled)
+        await actor.run()
+        return actor.branch_done()
 
     def _describe(self) -> HostDescribed:
         admission = self._admission
@@ -156,35 +177,35 @@ class Host:
 
     # --- both -------------------------------------------------------------------------------------------------------
 
-    async def _resume(self, thread_id: str) -> None:
-        await (await self._loaded_session(thread_id)).resume()
-
-    async def _cancel(self, thread_id: str, reason: str) -> None:
+    async def _cancel(self, request: CancelThread) -> Usage:
+        """Cancel a turn; the tokens it has used are returned when that is recorded."""
+        thread_id, reason = request.thread_id, request.reason
+        if path_of(thread_id) == MAIN:
+            with self._used(await self._loaded_session(thread_id), request.lost) as actor:
+                return await actor.cancel(request.turn, reason)
+        head = None if thread_id in self._branches else await self._services.journal.head(thread_id)
         branch = self._branches.get(thread_id)
         if branch is not None and branch.task is not None:
             branch.cancelled = reason
             if branch.actor is not None:
                 branch.actor.cancel(reason)
             await asyncio.wait([branch.task])
-            return
-        head = await self._services.journal.head(thread_id)
-        if head is None or head.cursor.status.finished:
-            return
-        if head.thread.thread_type is ThreadType.MAIN:
-            await self._cancel_main(thread_id, reason)
-        else:
-            await self._cancel_here(head.thread, reason)
+            return branch.actor.usage if branch.actor is not None else Usage()
+        if head is None:
+            return Usage()
+        if not head.cursor.status.finished:
+            return await patiently(self._services.clock, self._cancel_here, head.thread, request)
+        (end,) = await self._services.journal.read(thread_id, after=head.seq - 1)
+        return end.usage if end.kind is EntryKind.TURN_FINISHED else Usage()
 
-    async def _cancel_main(self, thread_id: str, reason: str) -> None:
-        actor = await self._loaded_session(thread_id)
-        actor.users += 1
-        try:
-            await actor.cancel(reason)
-        finally:
-            actor.users -= 1
-            self._unload(actor)
-
-    async def _cancel_here(self, thread: Thread, reason: str) -> None:
-        actor = await ThreadActor.activate(thread, self._services)
-        actor.cancel(reason)
+    async def _cancel_here(self, thread: Thread, request: CancelThread) -> Usage:
+        actor = await ThreadActor.activate(thread, self._services, lost=request.lost)
+        actor.cancel(request.reason)
         await actor.run()
+        return actor.usage
+
+
+def _retrieve(task: asyncio.Task[BranchDone]) -> None:
+    """Look at how a branch ended: perhaps its parent is gone, and nobody else does."""
+    if not task.cancelled():
+        task.exception()

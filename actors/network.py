@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
+from actors.errors import DestinationDied
 from actors.mailbox import Channel
 from actors.protocol import Message, decode_reply, encode
 
@@ -36,7 +37,13 @@ class Network:
             GreenroomError: What the handler raised.
         """
         channel = await self._channel(address)
-        return decode_reply(await channel.ask(encode(message)), expected)
+        try:
+            return decode_reply(await channel.ask(encode(message)), expected)
+        except DestinationDied:
+            # The handler may have said so of someone else: then this channel is as good as before.
+            if channel.ended and self._channels.get(address) is channel:
+                await self.forget(address)
+            raise
 
     async def tell(self, address: str, message: Message) -> None:
         """Send `message` without waiting for anything."""
@@ -55,6 +62,9 @@ class Network:
 
     async def _channel(self, address: str) -> Channel:
         channel = self._channels.get(address)
+        if channel is not None and channel.ended:
+            await self.forget(address)
+            channel = self._channels.get(address)
         if channel is None:
             opened = await self._dialer.dial(address)
             channel = self._channels.setdefault(address, opened)

@@ -20,21 +20,18 @@ class ExecutorPools:
         self._pools: dict[str, tuple[str, ...]] = {}
         self._running: Counter[str] = Counter()
 
-    async def run(self, kind: str, request: Message, expected: type[_Reply]) -> _Reply:
-        """Have an executor of `kind` handle `request`.
-
-        Raises:
-            DestinationDied: The executor died on the way; the pool is fetched anew before the next request.
-        """
+    async def run(self, kind: str, request: Message, expected: type[_Reply]) -> _Reply | None:
+        """Have an executor of `kind` handle `request`; None if it died on the way. The next request finds another."""
         addresses = self._pools.get(kind) or await self._fetch(kind)
         address = min(addresses, key=self._running.__getitem__)
         self._running[address] += 1
         try:
             return await self._network.ask(address, request, expected)
-        except DestinationDied:
-            await self._network.forget(address)
+        except DestinationDied as error:
+            if error.fields.get("destination") != address:
+                raise
             await self._fetch(kind, suspect=address)
-            raise
+            return None
         finally:
             self._running[address] -= 1
 

@@ -29,11 +29,18 @@ class Journal(Protocol):
     async def create(self, thread: Thread, base: Snapshot | None = None) -> None:
         """Record a new thread with `base` as its snapshot at seq 0; an existing one stays as it is."""
 
-    async def activate(self, thread_id: str, host: str, *, create: Thread | None = None) -> Head:
+    async def activate(self, thread_id: str, host: str, *, create: Thread | None = None, lost: str = "") -> Head:
         """Take the next epoch for `host`; a thread that is not there is recorded first if `create` is given.
+
+        Args:
+            thread_id: The thread.
+            host: Who takes it.
+            create: What to record if it is not there.
+            lost: A host known to be dead, from which a running turn may be taken.
 
         Raises:
             NotFoundError: No such thread, and none to create.
+            ActiveElsewhere: Its turn is running on another host, which is not `lost`.
         """
 
     async def append(

@@ -100,10 +100,10 @@ class ActorProcess:
         self._actor = self._host(network) if self._spec.kind == HOST else self._executor()
 
     async def close(self) -> None:
-        """Stop the actor, then give back what the services hold."""
+        """Stop the actor, give back what the services hold, and hang up."""
         await self.mailbox.close()
-        await self._services.get(Network).close()
         await self._services.close()
+        await self._services.get(Network).close()
 
     async def _supervisor(self, network: Network) -> Supervisor:
         clock = self._services.get(Clock)  # type: ignore[type-abstract]

@@ -32,6 +32,7 @@ class StartTurn(Message, frozen=True, kw_only=True, omit_defaults=True):
     """The same id twice starts one turn."""
     priority: ThreadPriority = ThreadPriority.NORMAL
     wait: bool = False
+    lost: str = ""
 
 
 class TurnAccepted(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -54,10 +55,14 @@ class TurnDone(Message, frozen=True, kw_only=True, omit_defaults=True):
     error: ErrorInfo | None = None
 
 
-class ResumeThread(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """Go on with a thread if its turn is not over. Answered by `Done` at once."""
+class AwaitTurn(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Go on with a session whose turns are not over. Answered by `TurnDone` when the given one is."""
 
     thread_id: str
+    """Its main thread."""
+    turn: int
+    lost: str = ""
+    """A host known to be dead, whose turns may be taken up elsewhere; so it is in the other messages."""
 
 
 class CancelThread(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -67,6 +72,7 @@ class CancelThread(Message, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     turn: int = 1
     """The turn; it is left alone if it is over. A turn that has not begun is cancelled when it is next."""
+    lost: str = ""
 
 
 class Stopped(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -92,6 +98,7 @@ class RunBranch(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Encoded delta that starts it: the item of a map."""
     state: bytes | None = None
     """The encoded state of `thread.base`, to save reading it."""
+    lost: str = ""
 
 
 class BranchDone(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -279,7 +286,7 @@ class Done(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 Request = (
     StartTurn
-    | ResumeThread
+    | AwaitTurn
     | CancelThread
     | RunBranch
     | RunSegment

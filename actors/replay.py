@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +25,9 @@ class Replayed:
     cursor: Cursor
     state: dict[str, Any]
     usage: Usage
-    """Tokens of the turn so far, as far as entries since the last snapshot tell."""
+    """Tokens of the turn so far."""
     turn_deltas: tuple[bytes, ...]
-    """Encoded writes of the turn so far, likewise; its input not included."""
+    """Encoded writes of the turn since the last snapshot, its input not included. Parallel threads have no snapshot."""
 
 
 async def replay(
@@ -50,20 +49,18 @@ async def replay(
     schema = await schema_of(thread.workflow)
     snapshot = await journal.snapshot(thread.id, at=at)
     if snapshot is not None:
-        seq, cursor, state = snapshot.seq, snapshot.cursor, schema.decode_state(snapshot.state)
+        seq, cursor, usage = snapshot.seq, snapshot.cursor, snapshot.usage
+        state = schema.decode_state(snapshot.state)
     else:
-        seq, cursor = 0, Cursor()
+        seq, cursor, usage = 0, Cursor(), Usage()
         state = await base_state(journal, thread, schema, schema_of, base)
-    usage = Usage()
     turn_deltas: tuple[bytes, ...] = ()
     limit = None if at is None else at - seq
     for entry in await journal.read(thread.id, after=seq, limit=limit) if limit != 0 else ():
         seq, cursor = entry.seq, entry.cursor
         state = apply(schema, state, entry.deltas)
-        if entry.kind is EntryKind.TURN_STARTED:
-            usage, turn_deltas = Usage(), ()
-        else:
-            usage, turn_deltas = usage + step_usage(entry), (*turn_deltas, *entry.deltas)
+        usage = usage_after(usage, entry)
+        turn_deltas = () if entry.kind is EntryKind.TURN_STARTED else (*turn_deltas, *entry.deltas)
     if at is not None and seq != at:
         raise NotFoundError(f"thread {thread.id} has no seq {at}; its last is {seq}", kind="seq", key=at)
     return Replayed(seq=seq, cursor=cursor, state=state, usage=usage, turn_deltas=turn_deltas)
@@ -92,10 +89,15 @@ async def base_state(
 async def turn_outcome(journal: Journal, thread: Thread, turn: int, schema_of: SchemaOf) -> TurnDone | None:
     """How turn `turn` of `thread` ended; None if it has not."""
     schema = await schema_of(thread.workflow)
+    snapshot = await journal.snapshot(thread.id)
+    if snapshot is not None and snapshot.cursor.turn <= turn:
+        replayed = await replay(journal, thread, schema_of)
+        if replayed.cursor.turn <= turn:
+            over = replayed.cursor.turn == turn and replayed.cursor.status.finished
+            return outcome(thread, schema, replayed) if over else None
     for entry in await journal.read(thread.id):
         if entry.kind is EntryKind.TURN_FINISHED and entry.cursor.turn == turn:
-            replayed = await replay(journal, thread, schema_of, at=entry.seq)
-            return outcome(thread, schema, dataclasses.replace(replayed, usage=entry.usage))
+            return outcome(thread, schema, await replay(journal, thread, schema_of, at=entry.seq))
     return None
 
 
@@ -119,6 +121,12 @@ def apply(schema: StateSchema, state: dict[str, Any], deltas: tuple[bytes, ...])
     return state
 
 
-def step_usage(entry: JournalEntry) -> Usage:
-    """Tokens an entry adds to its turn; the last entry of a turn repeats the sum."""
-    return Usage() if entry.kind is EntryKind.TURN_FINISHED else entry.usage
+def usage_after(usage: Usage, entry: JournalEntry) -> Usage:
+    """Tokens of the turn after `entry`, when they were `usage` before it."""
+    match entry.kind:
+        case EntryKind.TURN_STARTED:
+            return Usage()
+        case EntryKind.TURN_FINISHED:
+            return entry.usage  # the sum, with what was cancelled
+        case _:
+            return usage + entry.usage

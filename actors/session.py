@@ -7,13 +7,15 @@ from collections.abc import Callable
 
 from actors.admission import Admission
 from actors.errors import DestinationDied, Fenced, Overloaded
+from actors.patience import patiently
 from actors.ports import SessionRepository
 from actors.protocol import StartTurn, TurnAccepted, TurnDone
 from actors.replay import turn_outcome
 from actors.thread import ThreadActor, ThreadServices
 from graphs.errors import NotFoundError
+from graphs.journal import Usage
 from graphs.sessions import InteractionType, Session, UserInteraction
-from graphs.threads import Thread, ThreadMetadata, ThreadPriority, ThreadType, main_thread_id
+from graphs.threads import Thread, ThreadMetadata, ThreadPriority, ThreadState, ThreadType, main_thread_id
 
 MAX_WAITING_TURNS = 1_000
 
@@ -40,33 +42,40 @@ class SessionActor:
         self.session = session
         self.users = 0
         """Requests the host has under way in it."""
+        self.lost = ""
+        """A host known to be dead, from which the session may be taken."""
         self._sessions = sessions
         self._services = services
         self._admission = admission
         self._on_rest = on_rest
         self._priority = ThreadPriority.NORMAL
         self._waiting: dict[int, list[asyncio.Future[TurnDone]]] = {}
+        self._cancelled: dict[int, str] = {}
+        """Turn -> why it is to be cancelled."""
         self._worker: asyncio.Task[None] | None = None
         self._woken = False
+        self._accepting: set[asyncio.Task[int]] = set()
         self._accepted: dict[int, UserInteraction] = {}
         """Turn -> interaction, of those accepted here that have not begun."""
         self._may_be_more = False
         """Whether interactions that were accepted elsewhere may wait in the store."""
+        self._thread: ThreadActor | None = None
+        """The main thread, while it is loaded."""
         self._loaded: asyncio.Future[ThreadActor] = asyncio.get_running_loop().create_future()
 
     @property
     def resting(self) -> bool:
         """Whether nothing is under way in it."""
-        return self._worker is None and self.users == 0
+        return self._worker is None and self.users == 0 and not self._accepting
 
     async def start_turn(self, request: StartTurn) -> TurnAccepted | TurnDone:
         """Record the interaction; it runs when those before it are done.
 
         Raises:
             Overloaded: Too many turns are waiting in this session.
-            Fenced: The session has been activated elsewhere: ask there.
+            ActiveElsewhere: The session's turn is running on another host: ask there.
         """
-        if len(self._waiting) >= MAX_WAITING_TURNS:
+        if len(self._accepted) + len(self._accepting) >= MAX_WAITING_TURNS:
             raise Overloaded(
                 f"session {self.session.id} has {MAX_WAITING_TURNS} turns waiting; wait for some of them",
                 destination=self.session.id,
@@ -81,30 +90,42 @@ class SessionActor:
             timestamp=self._services.clock.now(),
         )
         self._priority = request.priority
-        turn = await self._sessions.accept(self.session, interaction)
-        self._accepted[turn] = interaction
+        done: asyncio.Future[TurnDone] = asyncio.get_running_loop().create_future()
+        # Not cut off with its asker: what is accepted must run.
+        accepting = asyncio.create_task(self._accept(interaction, done if request.wait else None))
+        self._accepting.add(accepting)
+        accepting.add_done_callback(self._was_accepted)
+        turn = await asyncio.shield(accepting)
         if not request.wait:
-            self.wake()
             return TurnAccepted(thread_id=main_thread_id(self.session.id), turn=turn)
+        return await self._over(turn, done)
+
+    async def outcome(self, turn: int) -> TurnDone:
+        """How a turn ends, going on with whatever is unfinished."""
         done: asyncio.Future[TurnDone] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(turn, []).append(done)
-        self.wake()
-        return await done
-
-    async def resume(self) -> ThreadActor:
-        """Go on with whatever is unfinished; returns the main thread when it is loaded."""
         self._may_be_more = True
         self.wake()
-        return await asyncio.shield(self._loaded)
+        return await self._over(turn, done)
 
-    async def cancel(self, reason: str) -> None:
-        """Cancel the turn that runs now; returns when that is recorded."""
-        turn_over = asyncio.get_running_loop().create_future()
-        thread = await self.resume()
-        if not thread.cursor.status.finished:
-            self._waiting.setdefault(thread.cursor.turn, []).append(turn_over)
+    async def cancel(self, turn: int, reason: str) -> Usage:
+        """Cancel a turn; returns the tokens it has used when that is recorded.
+
+        One that is over, or that nobody has asked for, is left alone.
+        """
+        if self._accepting:
+            await asyncio.wait(self._accepting)
+        self._may_be_more = True
+        self.wake()
+        thread = await asyncio.shield(self._loaded)
+        known = turn <= thread.cursor.turn or turn in self._accepted
+        if not known and await self._sessions.interaction(self.session.id, turn) is None:
+            return Usage()
+        self._cancelled[turn] = reason
+        thread = self._thread or thread
+        if thread.cursor.turn == turn and not thread.cursor.status.finished:
             thread.cancel(reason)
-            await turn_over
+        return (await self.outcome(turn)).usage
 
     def wake(self) -> None:
         """Go on with whatever is unfinished."""
@@ -115,40 +136,80 @@ class SessionActor:
 
     async def close(self) -> None:
         """Stop where it stands; what is unfinished is taken up by the next activation."""
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
+        tasks = [*self._accepting, *([self._worker] if self._worker is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _accept(self, interaction: UserInteraction, done: asyncio.Future[TurnDone] | None) -> int:
+        turn = await self._sessions.accept(self.session, interaction)
+        self._accepted[turn] = interaction
+        if done is not None:
+            self._waiting.setdefault(turn, []).append(done)
+        self.wake()
+        return turn
+
+    def _was_accepted(self, accepting: asyncio.Task[int]) -> None:
+        self._accepting.discard(accepting)
+        if not accepting.cancelled():
+            accepting.exception()  # retrieved: perhaps nobody waits for it
+        self._on_rest(self)
+
+    async def _over(self, turn: int, done: asyncio.Future[TurnDone]) -> TurnDone:
+        try:
+            return await done
+        finally:
+            waiting = self._waiting.get(turn, [])
+            if done in waiting:  # the asker is gone
+                waiting.remove(done)
+                if not waiting:
+                    del self._waiting[turn]
 
     async def _work(self) -> None:
         try:
             async with self._admission.place(main_thread_id(self.session.id), self._priority, self.session.user_id):
-                await self._run_turns()
+                await patiently(self._services.clock, self._run_turns)
         except asyncio.CancelledError:
             self._fail(DestinationDied("the host is closing; ask again", destination=self._services.host))
             raise
         except Exception as error:  # noqa: BLE001 - handed to everyone who waits, none of whom may be left unanswered
             self._fail(error)
         finally:
-            self._worker = None
+            self._worker = self._thread = None
             self._on_rest(self)
 
     async def _run_turns(self) -> None:
-        thread = await ThreadActor.activate(self._main_thread(), self._services)
-        self._loaded.set_result(thread)
+        """Activate the main thread, and run turns while there are any."""
+        again = self._thread is not None
+        thread = self._thread = await ThreadActor.activate(self._main_thread(), self._services, lost=self.lost)
+        if again or thread.cursor.status is ThreadState.RUNNING:
+            self._may_be_more = True  # whoever has left it there may have left interactions too
+        if not self._loaded.done():
+            self._loaded.set_result(thread)
+        self._woken = True
         while self._woken:
             self._woken = False
-            await thread.run()
-            await self._answer(thread)
+            await self._run_turn(thread)
             while (interaction := await self._next(thread)) is not None:
-                await thread.start_turn(thread.cursor.turn + 1, interaction.content)
-                await thread.run()
-                await self._answer(thread)
+                turn = thread.cursor.turn + 1
+                await thread.start_turn(turn, None if turn in self._cancelled else interaction.content)
+                await self._run_turn(thread)
+
+    async def _run_turn(self, thread: ThreadActor) -> None:
+        reason = self._cancelled.get(thread.cursor.turn)
+        if reason is not None:
+            thread.cancel(reason)
+        await thread.run()
+        for turn in [turn for turn in self._cancelled if turn <= thread.cursor.turn]:
+            del self._cancelled[turn]
+        await self._answer(thread)
 
     async def _next(self, thread: ThreadActor) -> UserInteraction | None:
         """The interaction that starts the next turn: known here, unless it was accepted before this activation."""
         turn = thread.cursor.turn + 1
         for done in [accepted for accepted in self._accepted if accepted < turn]:
             del self._accepted[done]  # asked twice, and over by now
+            self._may_be_more = True
         known = self._accepted.pop(turn, None)
         if known is not None or not (self._accepted or self._may_be_more):
             return known
@@ -183,6 +244,9 @@ class SessionActor:
             if not future.done():
                 future.set_exception(error)
         self._waiting.clear()
+        self._accepted.clear()
+        self._cancelled.clear()
+        self._may_be_more = True
 
     def _main_thread(self) -> Thread:
         now = self._services.clock.now()

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
 from actors.branches import Branches, BranchParent
 from actors.catalog import Catalog
-from actors.errors import DestinationDied, SeqConflict
+from actors.errors import Fenced, SeqConflict
+from actors.patience import passes
 from actors.pools import ExecutorPools
 from actors.ports import Clock, Head, Journal
 from actors.protocol import BranchDone, RunSegment, SegmentDone, TurnDone
-from actors.replay import Replayed, apply, base_state, outcome, replay
-from graphs.errors import Cancelled, ErrorInfo
+from actors.replay import Replayed, apply, base_state, outcome, replay, usage_after
+from graphs.errors import Cancelled, ErrorInfo, GreenroomError, NodeError, describe
 from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Snapshot, Usage, snapshot_due
 from graphs.threads import Thread, ThreadState
 from graphs.workflow import planner
 from graphs.workflow.node import NodeType
 from graphs.workflow.plan import Plan
+
+MAX_DEATHS = 10
+"""Executors a step may take down with it before it counts as failed."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +61,25 @@ class ThreadActor:
         self._op_ids = itertools.count()
         self._carrying: asyncio.Task[None] | None = None
         self._cancel_reason: str | None = None
+        self._deaths = (0, 0)
+        """Seq after which executors have died, and how many of them."""
 
     @classmethod
-    async def activate(cls, thread: Thread, services: ThreadServices, *, base: bytes | None = None) -> ThreadActor:
+    async def activate(
+        cls, thread: Thread, services: ThreadServices, *, base: bytes | None = None, lost: str = ""
+    ) -> ThreadActor:
         """Take the thread's next epoch (recording the thread if it is new) and load it.
 
         Args:
             thread: Its record.
             services: What it needs of its host.
             base: The encoded state of `thread.base`, if known.
+            lost: A host known to be dead, from which a running turn may be taken.
+
+        Raises:
+            ActiveElsewhere: Its turn is running on another host.
         """
-        head = await services.journal.activate(thread.id, services.host, create=thread)
+        head = await services.journal.activate(thread.id, services.host, create=thread, lost=lost)
         plan = await services.catalog.plan(head.thread.workflow)
         actor = cls(head.thread, plan, head.epoch, services)
         await actor._load(head, base)
@@ -82,28 +97,37 @@ class ThreadActor:
         """Journal the start of turn `turn`, with its input."""
         deltas = () if content is None else (content,)
         self._cancel_reason = None
-        state = apply(self.plan.schema, self.state, deltas)
-        event = planner.TurnStarted(turn, at, stop_at if stop_at is not None else self.cursor.stop_at, steps)
+        error: ErrorInfo | None = None
+        try:
+            state = apply(self.plan.schema, self.state, deltas)
+        except GreenroomError as failure:  # a reducer refuses the input
+            state, deltas, error = self.state, (), failure.info()
+        ends = stop_at if stop_at is not None else self.cursor.stop_at
+        event = planner.TurnStarted(turn, at, ends, steps, error)
         cursor = planner.advance(self.plan, self.cursor, event, state, self.seq + 1)
-        await self._append(EntryKind.TURN_STARTED, cursor, state, deltas=deltas)
-        self.state, self.usage, self.written = state, Usage(), []
+        await self._append(EntryKind.TURN_STARTED, cursor, state, deltas=deltas, error=error)
+        self.state, self.written = state, []
 
     async def run(self) -> None:
-        """Carry the turn to its end, be it that it is cancelled.
+        """Carry the turn to its end, be it that it is cancelled, or that something fails that must not.
 
         Raises:
             Fenced: The thread has been activated elsewhere: drop this activation.
+            GreenroomError: Something cannot be done right now (see `actors.patience`): activate it again.
         """
-        self._carrying = asyncio.create_task(self._carry(), name=f"thread {self.thread.id}")
+        carrying = self._carrying = asyncio.create_task(self._carry(), name=f"thread {self.thread.id}")
         if self._cancel_reason is not None:
-            self._carrying.cancel()
+            carrying.cancel()
         try:
-            await asyncio.wait([self._carrying])
-        finally:
-            self._carrying.cancel()
-        if self._cancel_reason is None:
-            self._carrying.result()
-        else:
+            await asyncio.wait([carrying])
+        except asyncio.CancelledError:  # nothing may go on behind its back
+            carrying.cancel()
+            await asyncio.wait([carrying])
+            _retrieve(carrying)
+            raise
+        if self._cancel_reason is None or not carrying.cancelled():
+            carrying.result()
+        if self._cancel_reason is not None:
             await self._record_cancellation(self._cancel_reason)
 
     def cancel(self, reason: str) -> None:
@@ -113,6 +137,16 @@ class ThreadActor:
             self._carrying.cancel()
 
     async def _carry(self) -> None:
+        try:
+            await self._go_on()
+        except Exception as error:
+            if isinstance(error, Fenced) or passes(error):
+                raise
+            if not isinstance(error, GreenroomError):
+                logger.exception("thread %s cannot go on", self.thread.id)
+            await self._give_up(ThreadState.FAILED, describe(error))
+
+    async def _go_on(self) -> None:
         while True:
             match planner.command(self.plan, self.cursor):
                 case planner.RunNode(_, kind):
@@ -127,14 +161,19 @@ class ThreadActor:
                     assert_never(unknown)
 
     async def _record_cancellation(self, reason: str) -> None:
-        if self.cursor.fork is not None:
-            await self._services.branches.cancel(self._as_parent(), self.cursor.fork, reason)
         error = Cancelled(f"cancelled: {reason}", reason=reason).info()
-        while self.cursor.status in (ThreadState.RUNNING, ThreadState.PAUSED):
+        while not self.cursor.status.finished:
             try:
-                await self._finish(ThreadState.CANCELLED, error)
+                await self._give_up(ThreadState.CANCELLED, error)
             except SeqConflict:
                 await self._reload()  # an executor got one more step in
+
+    async def _give_up(self, status: ThreadState, error: ErrorInfo) -> None:
+        """End the turn where it is, and what runs below it first."""
+        if self.cursor.fork is not None:
+            reason = error.fields.get("reason", error.message)
+            self.usage += await self._services.branches.cancel(self._as_parent(), self.cursor.fork, reason)
+        await self._finish(status, error)
 
     def turn_done(self) -> TurnDone:
         """The outcome of the turn that has just ended."""
@@ -161,41 +200,52 @@ class ThreadActor:
             cursor=self.cursor,
             state=self.plan.schema.encode_state(self.state),
             usage=self.usage,
+            died=self._deaths[1] if self._deaths[0] == self.seq else 0,
         )
-        try:
-            done = await self._services.executors.run(kind, request, SegmentDone)
-        except DestinationDied:
-            await self._reload()  # it may have journalled steps before it died
+        done = await self._services.executors.run(kind, request, SegmentDone)
+        if done is None:
+            await self._note_death()
             return
         writes = [self.plan.schema.decode_delta(delta) for delta in done.deltas]
         self._advance_to(done.seq, done.cursor, writes)
         self.usage += done.usage
 
-    async def _run_branches(self, fork: Fork) -> None:
-        joined = await self._services.branches.run(self._as_parent(), fork)
-        if isinstance(joined, ErrorInfo):
-            cursor = planner.advance(self.plan, self.cursor, planner.BranchesFailed(joined), self.state, self.seq + 1)
-            await self._append(EntryKind.STEP_FAILED, cursor, node=fork.node, error=joined)
+    async def _note_death(self) -> None:
+        """An executor has died: find out how far it came, and whether a step is at fault."""
+        await self._reload()
+        count = self._deaths[1] + 1 if self._deaths[0] == self.seq else 1
+        self._deaths = (self.seq, count)
+        node = self.cursor.node
+        if count < MAX_DEATHS or node is None:
             return
+        error = NodeError(
+            f"{count} executors died while they ran node {node!r}; look for what ends its process, such as memory",
+            node=node,
+            code="ExecutorDied",
+        ).info()
+        cursor = planner.advance(self.plan, self.cursor, planner.NodeFailed(error), self.state, self.seq + 1)
+        await self._append(EntryKind.STEP_FAILED, cursor, node=node, attempt=count, error=error)
+
+    async def _run_branches(self, fork: Fork) -> None:
         schema = self.plan.schema
-        state = self.state
-        for write in joined.writes:
-            state = schema.apply(state, write)
+        joined = await self._services.branches.run(self._as_parent(), fork)
+        state, error = self.state, joined.error
+        try:
+            for write in joined.writes:
+                state = schema.apply(state, write)
+        except GreenroomError as failure:  # a reducer refuses what the branches bring together
+            error = failure.info()
+        facts: dict[str, Any] = {"node": fork.node, "usage": joined.usage, "started_at": joined.started_at}
+        if error is not None:
+            cursor = planner.advance(self.plan, self.cursor, planner.BranchesFailed(error), self.state, self.seq + 1)
+            await self._append(EntryKind.STEP_FAILED, cursor, error=error, **facts)
+            return
         event = planner.BranchesJoined(self.usage + joined.usage)
         cursor = planner.advance(self.plan, self.cursor, event, state, self.seq + 1)
         deltas = tuple(map(schema.encode_delta, schema.combine(joined.writes)))
-        await self._append(
-            EntryKind.JOINED,
-            cursor,
-            state,
-            node=fork.node,
-            deltas=deltas,
-            usage=joined.usage,
-            started_at=joined.started_at,
-        )
+        await self._append(EntryKind.JOINED, cursor, state, deltas=deltas, **facts)
         self.state = state
         self.written.extend(joined.writes)
-        self.usage += joined.usage
 
     def _as_parent(self) -> BranchParent:
         return BranchParent(thread=self.thread, plan=self.plan, state=self.state, cursor=self.cursor, seq=self.seq)
@@ -213,12 +263,13 @@ class ThreadActor:
         now = services.clock.now()
         entry = JournalEntry(seq=self.seq + 1, kind=kind, cursor=cursor, at=now, by=services.host, **fields)
         op_id = f"{services.host}/{self.epoch}/{next(self._op_ids)}"
+        usage = usage_after(self.usage, entry)
         snapshot = None
         if snapshot_due(self.thread, entry):
             encoded = self.plan.schema.encode_state(self.state if state is None else state)
-            snapshot = Snapshot(seq=entry.seq, cursor=cursor, state=encoded, created_at=now)
+            snapshot = Snapshot(seq=entry.seq, cursor=cursor, state=encoded, created_at=now, usage=usage)
         await services.journal.append(self.thread.id, self.epoch, [entry], op_id=op_id, snapshot=snapshot)
-        self.seq, self.cursor = entry.seq, cursor
+        self.seq, self.cursor, self.usage = entry.seq, cursor, usage
 
     def _advance_to(self, seq: int, cursor: Cursor, writes: list[dict[str, Any]]) -> None:
         for write in writes:
@@ -239,3 +290,9 @@ class ThreadActor:
         loaded = await replay(journal, head.thread, schema_of, base=base)
         self.seq, self.cursor, self.state, self.usage = loaded.seq, loaded.cursor, loaded.state, loaded.usage
         self.written = [self.plan.schema.decode_delta(delta) for delta in loaded.turn_deltas]
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Look at how a task ended that nobody asks any more."""
+    if not task.cancelled():
+        task.exception()

@@ -8,16 +8,18 @@ import secrets
 import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from actors.catalog import Catalog
-from actors.errors import DestinationDied
+from actors.errors import ActiveElsewhere, DestinationDied
 from actors.network import SUPERVISOR
 from actors.protocol import (
+    AwaitTurn,
     CancelThread,
     Cluster,
     Deploy,
@@ -28,16 +30,17 @@ from actors.protocol import (
     Hosts,
     Message,
     Pool,
-    ResumeThread,
     RunTool,
     StartTurn,
+    Stopped,
     ToolDone,
+    TurnDone,
 )
 from actors.tools.factory import build_tools
-from graphs.errors import NotFoundError
+from graphs.errors import NotFoundError, ValidationError
 from graphs.sessions import Session, SessionContext
 from graphs.suggest import did_you_mean
-from graphs.threads import ThreadPriority, main_thread_id
+from graphs.threads import ThreadPriority, main_thread_id, session_of
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.graph import GraphModel
@@ -52,6 +55,8 @@ from runtime.results import ThreadResult
 _Reply = TypeVar("_Reply", bound=Message)
 
 logger = logging.getLogger(__name__)
+
+HostRequest = StartTurn | AwaitTurn | CancelThread
 
 HOST_RETRY_S = 60.0
 """How long a driver looks for a living host before it gives up."""
@@ -198,8 +203,8 @@ class AsyncClient:
 
     async def thread(self, thread_id: str) -> AsyncThread:
         """A thread by its id, whichever driver has started it. Raises `NotFoundError`."""
-        head = await self.records.thread(thread_id)
-        return AsyncThread(self, thread_id, turn=max(1, head.cursor.turn))
+        head = await self.records.head(thread_id)
+        return AsyncThread(self, thread_id, turn=max(1, head.cursor.turn if head is not None else 0))
 
     async def map(
         self,
@@ -218,16 +223,28 @@ class AsyncClient:
             max_concurrency: Most runs at a time. At most four times as many wait to be taken by a slow reader.
             user_id: Whose sessions they are.
             priority: Who goes first when the hosts are full.
+
+        Raises:
+            ValidationError: An option is wrong.
+            StateInvalid: An input does not fit the state.
+
+        After an error, and when the reader stops early, what still runs is cancelled.
         """
+        if max_concurrency < 1:
+            raise ValidationError(f"max_concurrency is {max_concurrency}; give 1 or more", problems=["max_concurrency"])
         ref = await self._workflow_ref(workflow)
         slots = asyncio.Semaphore(max_concurrency)
+        running: dict[str, Home] = {}
 
         async def run(content: Mapping[str, Any]) -> ThreadResult:
+            home = Home(await self._new_session(ref, None, user_id, None))
+            running[home.session.id] = home
             try:
-                session = AsyncSession(self, Home(await self._new_session(ref, None, user_id, None)))
-                return await session.run(content, priority=priority)
+                result = await AsyncSession(self, home).run(content, priority=priority)
             finally:
                 slots.release()
+            del running[home.session.id]
+            return result
 
         tasks: deque[asyncio.Task[ThreadResult]] = deque()
         try:
@@ -242,6 +259,13 @@ class AsyncClient:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*map(self._abandon, running.values()))
+
+    async def _abandon(self, home: Home) -> None:
+        """Cancel the turn of a session nobody knows of any more, if it has begun one."""
+        request = CancelThread(thread_id=main_thread_id(home.session.id), reason="nobody waits for its result")
+        with suppress(NotFoundError, DestinationDied, ActiveElsewhere):
+            await self._ask_once(home, request, Stopped)
 
     async def cluster(self) -> Cluster:
         """The actor processes that run, and how many threads each has."""
@@ -260,55 +284,69 @@ class AsyncClient:
         """Have a host run the next turn of a session."""
         session = home.session
         schema = await self.records.schema(session.workflow_id)
+        if session.workflow_id not in self._ready:
+            await self._make_ready(session.workflow_id)
         request = StartTurn(
             session=session,
             content=schema.encode_delta(schema.check_input(content)),
             interaction_id=new_id(),
-            priority=ThreadPriority(priority),
+            priority=_priority(priority),
             wait=wait,
         )
         return await self._ask_host(home, request, expected)
 
-    async def resume(self, thread_id: str) -> None:
-        """Have a host go on with the session of `thread_id`, should nobody be."""
-        await self._ask_host(await self._home(thread_id), ResumeThread(thread_id=thread_id), Done)
+    async def outcome(self, thread_id: str, turn: int) -> ThreadResult:
+        """How a turn of a main thread ends, having a host go on with it."""
+        home = await self._home(thread_id)
+        workflow = home.session.workflow_id
+        if workflow not in self._ready:
+            await self._make_ready(workflow)
+        done = await self._ask_host(home, AwaitTurn(thread_id=thread_id, turn=turn), TurnDone)
+        return await self.records.to_result(done, workflow)
 
-    async def cancel(self, thread_id: str, reason: str) -> None:
-        """Have the turn of a thread cancelled; returns when that is recorded."""
-        await self._ask_host(await self._home(thread_id), CancelThread(thread_id=thread_id, reason=reason), Done)
+    async def cancel(self, thread_id: str, turn: int, reason: str) -> None:
+        """Have a turn of a thread cancelled; returns when that is recorded."""
+        request = CancelThread(thread_id=thread_id, turn=turn, reason=reason)
+        await self._ask_host(await self._home(thread_id), request, Stopped)
 
     async def _home(self, thread_id: str) -> Home:
         """Where a thread was last active."""
-        head = await self.records.thread(thread_id)
-        return Home(await self.records.session(head.thread.session_id), head.host)
+        session = await self.records.session(session_of(thread_id))
+        head = await self.records.head(thread_id)
+        return Home(session, "" if head is None else head.host)
 
-    async def _ask_host(self, home: Home, request: Message, expected: type[_Reply]) -> _Reply:
+    async def _ask_host(self, home: Home, request: HostRequest, expected: type[_Reply]) -> _Reply:
         """Ask the host of a session, and another one if it dies. Every request here may be repeated."""
         try:
             return await self._ask_once(home, request, expected)  # the common case needs no retrying object
-        except DestinationDied:
-            logger.info("the host of session %s is gone; looking for another", home.session.id)
+        except (DestinationDied, ActiveElsewhere):
+            logger.info("session %s is not on its host any more; looking for it", home.session.id)
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(DestinationDied),
-            stop=stop_after_delay(HOST_RETRY_S),
+            retry=retry_if_exception_type((DestinationDied, ActiveElsewhere)),
+            stop=_given_up,
             wait=wait_random_exponential(0.05, max=2),
             reraise=True,
         )
         return await retrying(self._ask_once, home, request, expected)
 
-    async def _ask_once(self, home: Home, request: Message, expected: type[_Reply]) -> _Reply:
-        network = self._connection.network
+    async def _ask_once(self, home: Home, request: HostRequest, expected: type[_Reply]) -> _Reply:
         hosts = self._hosts or await self._fetch_hosts()
         if home.host not in hosts:
             home.host = min(hosts, key=self._asked.__getitem__)
         host = home.host
         self._asked[host] += 1
         try:
-            return await network.ask(host, request, expected)
+            if home.lost:
+                request = msgspec.structs.replace(request, lost=home.lost)
+            return await self._connection.network.ask(host, request, expected)
         except DestinationDied:
-            await network.forget(host)
-            await self._fetch_hosts(suspect=host)
-            home.host = ""
+            if host not in await self._fetch_hosts(suspect=host):
+                home.lost = host
+            raise
+        except ActiveElsewhere as error:
+            home.host = error.host
+            if error.host not in self._hosts and error.host not in await self._fetch_hosts(suspect=error.host):
+                home.lost = error.host
             raise
         finally:
             self._asked[host] -= 1
@@ -317,6 +355,20 @@ class AsyncClient:
         reply = await self._connection.network.ask(SUPERVISOR, FetchHosts(suspect=suspect), Hosts)
         self._hosts = reply.hosts
         return reply.hosts
+
+
+def _given_up(state: RetryCallState) -> bool:
+    """Whether enough was waited for a living host. How long hosts took to answer does not count."""
+    return state.idle_for >= HOST_RETRY_S
+
+
+def _priority(name: ThreadPriority | str) -> ThreadPriority:
+    try:
+        return ThreadPriority(name)
+    except ValueError:
+        known = ", ".join(ThreadPriority)
+        problem = f"no priority {name!r}{did_you_mean(str(name), list(ThreadPriority)) or f'; there are {known}'}"
+        raise ValidationError(problem, problems=[problem]) from None
 
 
 class AsyncTools:

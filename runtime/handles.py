@@ -25,6 +25,8 @@ class Home:
 
     session: Session
     host: str = ""
+    lost: str = ""
+    """A host that is dead for sure, from which the session may be taken."""
 
 
 class Client(Protocol):
@@ -42,11 +44,11 @@ class Client(Protocol):
     ) -> _Reply:
         """Have a host run the next turn of a session."""
 
-    async def resume(self, thread_id: str) -> None:
-        """Have a host go on with a thread."""
+    async def outcome(self, thread_id: str, turn: int) -> ThreadResult:
+        """How a turn of a main thread ends."""
 
-    async def cancel(self, thread_id: str, reason: str) -> None:
-        """Have the turn of a thread cancelled."""
+    async def cancel(self, thread_id: str, turn: int, reason: str) -> None:
+        """Have a turn of a thread cancelled."""
 
 
 class AsyncSession:
@@ -131,20 +133,24 @@ class AsyncThread:
         Raises:
             ResultTimeout: It was not over in time; it goes on.
         """
-        head = await self._client.records.thread(self.id)
-        over = head.cursor.turn > self.turn or (head.cursor.turn == self.turn and head.cursor.status.finished)
         try:
             async with asyncio.timeout(timeout_s):
-                if not over and path_of(self.id) == MAIN:
-                    await self._client.resume(self.id)
+                if path_of(self.id) == MAIN and not await self._is_over():
+                    return await self._client.outcome(self.id, self.turn)
                 return await self._client.records.result(self.id, self.turn)
         except TimeoutError:
             raise _too_late(self.id, timeout_s) from None
 
     async def status(self) -> ThreadState:
         """Where the thread is now: pending until its turn has begun."""
-        head = await self._client.records.thread(self.id)
-        return head.cursor.status if head.cursor.turn >= self.turn else ThreadState.PENDING
+        head = await self._client.records.head(self.id)
+        return head.cursor.status if head is not None and head.cursor.turn >= self.turn else ThreadState.PENDING
+
+    async def _is_over(self) -> bool:
+        head = await self._client.records.head(self.id)
+        if head is None or head.cursor.turn < self.turn:
+            return False
+        return head.cursor.turn > self.turn or head.cursor.status.finished
 
     async def state(self, *, at: int | None = None) -> StateDict:
         """Its state after seq `at`; None: now. Raises `NotFoundError` if there is no such seq."""
@@ -160,8 +166,12 @@ class AsyncThread:
         return self._client.records.events(self.id, turn=self.turn, after=after, children=children)
 
     async def cancel(self, reason: str = "asked by the driver") -> None:
-        """Cancel the turn, and the threads below it; returns when that is recorded."""
-        await self._client.cancel(self.id, reason)
+        """Cancel the turn, and the threads below it; returns when that is recorded.
+
+        A turn that is over stays as it is. One that has not begun is cancelled when those before it are over, and its
+        input is not written.
+        """
+        await self._client.cancel(self.id, self.turn, reason)
 
 
 def _too_late(thread_id: str, timeout_s: float | None) -> ResultTimeout:

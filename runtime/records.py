@@ -15,7 +15,7 @@ from graphs.errors import GreenroomError, NotFoundError
 from graphs.journal import EntryKind, JournalEntry
 from graphs.sessions import Session
 from graphs.state.schema import StateSchema
-from graphs.threads import child_thread_id
+from graphs.threads import MAIN, child_thread_id, path_of, session_of
 from runtime import events as facts
 from runtime.results import StateDict, ThreadResult
 
@@ -56,9 +56,23 @@ class Records:
             )
         return head
 
+    async def head(self, thread_id: str) -> Head | None:
+        """A thread's record; None for the main thread of a session that has not begun. Raises `NotFoundError`."""
+        head = await self.store.journal.head(thread_id)
+        if head is None and not (
+            path_of(thread_id) == MAIN and await self.store.sessions.find_by_id(session_of(thread_id))
+        ):
+            return await self.thread(thread_id)
+        return head
+
     async def state(self, thread_id: str, *, at: int | None = None) -> StateDict:
         """State of a thread after seq `at` (None: now). Raises `NotFoundError`, `CorruptRecord`."""
-        head = await self.thread(thread_id)
+        head = await self.head(thread_id)
+        if head is None and at:
+            raise NotFoundError(f"thread {thread_id} has no seq {at}; it has not begun", kind="seq", key=at)
+        if head is None:
+            session = await self.session(session_of(thread_id))
+            return StateDict((await self.schema(session.workflow_id)).initial())
         replayed = await replay(self.store.journal, head.thread, self.schema, at=at)
         return StateDict(replayed.state)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.errors import Fenced, SeqConflict
+from actors.errors import ActiveElsewhere, Fenced, SeqConflict
 from graphs.errors import NotFoundError
 from graphs.journal import CorruptRecord, JournalEntry, Snapshot, open_entry
 from graphs.threads import Thread, session_of
@@ -59,6 +59,11 @@ def fenced(thread_id: str, epoch: int, current: int) -> Fenced:
         epoch=epoch,
         current=current,
     )
+
+
+def active_elsewhere(thread_id: str, host: str) -> ActiveElsewhere:
+    """Another host runs the thread's turn."""
+    return ActiveElsewhere(f"thread {thread_id} is running on {host}; ask there", thread_id=thread_id, host=host)
 
 
 def conflict(thread_id: str, seq: int, head: int) -> SeqConflict:

@@ -10,7 +10,16 @@ import msgspec
 
 from actors.ports import Head, LiveEvent
 from actors.stores import keys
-from actors.stores.checks import check_activate, check_append, check_create, conflict, fenced, open_next, unknown
+from actors.stores.checks import (
+    active_elsewhere,
+    check_activate,
+    check_append,
+    check_create,
+    conflict,
+    fenced,
+    open_next,
+    unknown,
+)
 from actors.stores.link import RedisLink
 from actors.stores.records import CURSOR, THREAD
 from actors.stores.tail import Tail, seq_of
@@ -50,13 +59,17 @@ class RedisJournal:
             )
         )
 
-    async def activate(self, thread_id: str, host: str, *, create: Thread | None = None) -> Head:
-        """Take the next epoch for `host`; `create` is recorded first if it is not there. Raises `NotFoundError`.
+    async def activate(self, thread_id: str, host: str, *, create: Thread | None = None, lost: str = "") -> Head:
+        """Take the next epoch for `host`; `create` is recorded first if it is not there.
 
         Done twice it takes two epochs, of which only the second is told: that is as good.
+
+        Raises:
+            NotFoundError: No such thread, and none to create.
+            ActiveElsewhere: Its turn is running on another host, which is not `lost`.
         """
         check_activate(thread_id, create)
-        args: list[Any] = [host]
+        args: list[Any] = [host, lost]
         if create is not None:
             cursor = Cursor(status=create.state)
             args += [THREAD.encode(create), path_of(thread_id), CURSOR.encode(cursor), repr(create.updated_at)]
@@ -64,7 +77,11 @@ class RedisJournal:
         fields = await self._writer.script("activate", script_keys, args)
         if fields is None:
             raise unknown(thread_id)
-        return _head(thread_id, fields)
+        taken, *fields = fields
+        head = _head(thread_id, fields)
+        if not taken:
+            raise active_elsewhere(thread_id, head.host)
+        return head
 
     async def append(
         self,

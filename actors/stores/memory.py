@@ -11,12 +11,21 @@ import msgspec
 
 from actors.ports import Head, LiveEvent, NodeRunning, TokenChunk
 from actors.stores import keys
-from actors.stores.checks import check_activate, check_append, check_create, conflict, fenced, open_next, unknown
+from actors.stores.checks import (
+    active_elsewhere,
+    check_activate,
+    check_append,
+    check_create,
+    conflict,
+    fenced,
+    open_next,
+    unknown,
+)
 from actors.stores.feed import Feed
 from actors.stores.records import CURSOR, EVENTS, INTERACTION, SESSION, THREAD, open_bytes, seal_bytes
 from graphs.journal import CorruptRecord, Cursor, JournalEntry, Snapshot, open_snapshot, seal
 from graphs.sessions import Session, UserInteraction
-from graphs.threads import Thread
+from graphs.threads import Thread, ThreadState
 
 MAX_ITEMS = 1_000
 """Calls of `publish` kept per thread."""
@@ -108,15 +117,23 @@ class MemoryJournal:
         self.records[thread.id] = record
         self._sessions.setdefault(thread.session_id, []).append(thread.id)
 
-    async def activate(self, thread_id: str, host: str, *, create: Thread | None = None) -> Head:
-        """Take the next epoch for `host`; `create` is recorded first if it is not there. Raises `NotFoundError`."""
+    async def activate(self, thread_id: str, host: str, *, create: Thread | None = None, lost: str = "") -> Head:
+        """Take the next epoch for `host`; `create` is recorded first if it is not there.
+
+        Raises:
+            NotFoundError: No such thread, and none to create.
+            ActiveElsewhere: Its turn is running on another host, which is not `lost`.
+        """
         check_activate(thread_id, create)
         if create is not None:
             await self.create(create)
         record = self._record(thread_id)
+        head = record.head(thread_id)
+        if head.cursor.status is ThreadState.RUNNING and head.host not in ("", host, lost):
+            raise active_elsewhere(thread_id, head.host)
         record.epoch += 1
         record.host = host
-        return record.head(thread_id)
+        return msgspec.structs.replace(head, epoch=record.epoch, host=host)
 
     async def append(
         self,

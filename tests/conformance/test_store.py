@@ -9,7 +9,7 @@ from contextlib import aclosing
 import msgspec
 import pytest
 
-from actors.errors import Fenced, SeqConflict
+from actors.errors import ActiveElsewhere, Fenced, SeqConflict
 from actors.ports import Head, NodeRunning, Store, TokenChunk
 from graphs.errors import ErrorInfo, NotFoundError
 from graphs.journal import CorruptRecord, Cursor, EntryKind, Fork, JournalEntry, Snapshot, Usage
@@ -112,6 +112,27 @@ class TestThreads:
         assert [(head.epoch, head.host) for head in heads] == [(1, "a"), (2, "b"), (3, "b")]
         assert await store.journal.head(MAIN) == heads[-1]
 
+    async def test_a_running_turn_is_taken_from_no_host_that_may_live(self, store: Store):
+        await new_thread(store)
+        await append(store, 1)
+
+        with pytest.raises(ActiveElsewhere) as caught:
+            await store.journal.activate(MAIN, "other", create=thread(), lost="another")
+        again = await store.journal.activate(MAIN, "host")
+        taken = await store.journal.activate(MAIN, "other", lost="host")
+
+        assert caught.value.fields == {"thread_id": MAIN, "host": "host"}
+        assert [(head.epoch, head.host, head.seq) for head in (again, taken)] == [(2, "host", 1), (3, "other", 1)]
+
+    async def test_what_rests_is_taken_by_anyone(self, store: Store):
+        await new_thread(store)
+        ended = entry(1, cursor=Cursor(turn=1, status=ThreadState.COMPLETED))
+        await store.journal.append(MAIN, 1, [ended], op_id="a")
+
+        head = await store.journal.activate(MAIN, "other")
+
+        assert (head.epoch, head.host) == (2, "other")
+
     async def test_an_activation_records_a_thread_that_is_not_there(self, store: Store):
         made = thread(metadata=ThreadMetadata(name="x"))
         first = await store.journal.activate(MAIN, "a", create=made)
@@ -168,7 +189,7 @@ class TestAppend:
     async def test_the_same_append_again_is_done_also_under_a_newer_epoch(self, store: Store):
         await new_thread(store)
         await append(store, 1)
-        await store.journal.activate(MAIN, "other")
+        await store.journal.activate(MAIN, "other", lost="host")
         await append(store, 1)
 
         assert await store.journal.read(MAIN) == [entry(1)]

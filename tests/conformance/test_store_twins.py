@@ -22,13 +22,14 @@ from graphs.threads import Thread, ThreadState, ThreadType, session_of
 pytestmark = pytest.mark.integration
 
 thread_ids = st.sampled_from(["a:0", "a:0.1.0", "b:0", "a}:0"])
+hosts = st.sampled_from(["", "h", "i"])
 small = st.integers(0, 6)
 times = st.floats(0, 4e9)
 states = st.sampled_from(ThreadState)
 
 operations = st.one_of(
     st.tuples(st.just("create"), thread_ids, states, st.booleans(), times),
-    st.tuples(st.just("activate"), thread_ids, st.text(max_size=3), st.none() | thread_ids),
+    st.tuples(st.just("activate"), thread_ids, hosts, st.none() | thread_ids, hosts),
     st.tuples(st.just("append"), thread_ids, small, small, small, st.sampled_from("xy"), states, st.none() | small),
     st.tuples(st.just("append_next"), thread_ids, st.integers(1, 3), st.sampled_from("xy"), states, st.booleans()),
     st.tuples(st.just("head"), thread_ids),
@@ -72,9 +73,9 @@ class Driver:
         base = Snapshot(seq=0, cursor=Cursor(node="n"), state=b"base", created_at=at)
         await self.store.journal.create(thread, base if with_base else None)
 
-    async def activate(self, thread_id: str, host: str, create: str | None) -> Any:
+    async def activate(self, thread_id: str, host: str, create: str | None, lost: str) -> Any:
         thread = None if create is None else new_thread(create)
-        return await self.store.journal.activate(thread_id, host, create=thread)
+        return await self.store.journal.activate(thread_id, host, create=thread, lost=lost)
 
     async def append(self, thread_id, epoch, first, count, op_id, state, snapshot_seq) -> None:
         cursor = Cursor(turn=1, status=state, node="n")
