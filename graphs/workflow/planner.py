@@ -30,6 +30,8 @@ class TurnStarted:
     at: str | None = None
     stop_at: str = END
     steps: int = 0
+    error: ErrorInfo | None = None
+    """Why it cannot even begin: the state does not take its input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ def advance(plan: Plan, cursor: Cursor, event: Event, state: Mapping[str, Any], 
         case TurnStarted():
             check_transition(cursor.status, ThreadState.RUNNING)
             begun = Cursor(turn=event.turn, status=ThreadState.RUNNING, stop_at=event.stop_at, steps=event.steps)
+            if event.error is not None:
+                return _replace(begun, error=event.error)
             if event.at is not None:
                 return _guarded(plan, begun, (event.at,), START, state, seq, Usage())
             return _leave(plan, begun, START, state, seq, Usage())
