@@ -56,7 +56,7 @@ class LiveView:
 def report(document: Mapping[str, Any]) -> Iterator[RenderableType]:
     """What came of it: the digest, the threads, the time of each node, and who took part."""
     if document["digest"]:
-        yield Text(f"Digest of {len(document['files'])} texts", style="bold")
+        yield Text(f"Digest of {_count(len(document['files']), 'text')}", style="bold")
         yield Padding(Text(document["digest"]), (0, 0, 1, 2), expand=False)
     yield Text("Threads", style="bold")
     yield Padding(_tree(document["threads"]), (0, 0, 1, 2), expand=False)
@@ -107,18 +107,22 @@ def _times(nodes: Sequence[Mapping[str, Any]]) -> Table:
 def _sums(document: Mapping[str, Any]) -> Iterator[str]:
     usage, ray, seconds = document["usage"], document["ray"], document["seconds"]
     yield (
-        f"{usage['total_tokens']} tokens in {usage['calls']} calls of the model "
+        f"{_count(usage['total_tokens'], 'token')} in {_count(usage['calls'], 'call')} of the model "
         f"({usage['prompt_tokens']} read, {usage['completion_tokens']} written)"
     )
-    machines = "one machine" if ray["machines"] == 1 else f"{ray['machines']} machines"
     yield (
-        f"{len(document['threads'])} threads on {len(ray['hosts'])} hosts and {len(ray['executors'])} executors, "
-        f"of {ray['ray_actors']} Ray actor processes on {machines}"
+        f"{_count(len(document['threads']), 'thread')} on {_count(len(ray['hosts']), 'host')} and "
+        f"{_count(len(ray['executors']), 'executor')}; there are {_count(ray['ray_actors'], 'Ray actor')}, each a "
+        f"process, on {_count(ray['machines'], 'machine')}"
     )
     yield (
         f"{seconds['total']:.1f} s: {seconds['start']:.1f} s to start, {seconds['deploy']:.1f} s for the model server, "
         f"{seconds['run']:.1f} s to run"
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _table(*columns: str) -> Table:

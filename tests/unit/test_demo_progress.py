@@ -238,7 +238,7 @@ def test_the_report_says_what_came_of_it():
             "  collect     1   0.250      0.250  0.250       -",
             "",
             "28 tokens in 2 calls of the model (20 read, 8 written)",
-            "3 threads on 1 hosts and 2 executors, of 1 Ray actor processes on one machine",
+            "3 threads on 1 host and 2 executors; there are 1 Ray actor, each a process, on 1 machine",
             "9.5 s: 3.0 s to start, 2.0 s for the model server, 4.5 s to run",
         )
     )
