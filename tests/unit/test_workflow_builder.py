@@ -151,7 +151,7 @@ def test_fork_map_and_python_conditions():
     policy = RetryPolicy(max_attempts=2, backoff_s=1)
     g = Graph("g", state=Ticket, description="d", max_steps=7, metadata={"team": "x"})
     g.fork("split", join=1, deadline_s=2.5, on_branch_error="skip")
-    g.map("each", over="notes", node="one", into="notes", max_concurrency=3, on_branch_error="collect")
+    g.map("each", over="notes", node="one", into="notes", max_concurrency=3, on_branch_error="skip")
     g.map("all", over="notes", workflow=child, item="text", result="kind", into="notes")
     g.node(lambda item: item, name="one", retry=policy)
     g.edge(START, "split")
@@ -171,7 +171,7 @@ def test_fork_map_and_python_conditions():
         Node(
             id="each",
             config=MapConfig(
-                over="notes", node="one", into="notes", max_concurrency=3, on_branch_error=OnBranchError.COLLECT
+                over="notes", node="one", into="notes", max_concurrency=3, on_branch_error=OnBranchError.SKIP
             ),
         ),
         Node(

@@ -306,10 +306,31 @@ def each(**options):
         ),
         ([each(workflow="other")], ['nodes[0].config.workflow: no workflow "other"; choose one of "elsewhere"']),
         ([each(workflow="elsewhere")], []),
+        (
+            [each(workflow="elsewhere", on_branch_error="collect")],
+            [
+                'nodes[0].config.on_branch_error: writes None to "notes" for an item that failed; make its items '
+                "optional, or skip them"
+            ],
+        ),
+        ([each(workflow="elsewhere", into="maybe", on_branch_error="collect")], []),
+        ([each(workflow="elsewhere", into="anything", on_branch_error="collect")], []),
     ],
 )
 def test_problems_of_maps(nodes, expected):
-    assert problems(nodes, chain("each"), known_workflows=["elsewhere"]) == expected
+    state = {**STATE, "maybe": {"list": {"nullable": "string"}}, "anything": {"list": "json"}}
+
+    assert problems(nodes, chain("each"), {"state": state}, known_workflows=["elsewhere"]) == expected
+
+
+def test_the_channels_of_an_item_have_their_names_for_themselves():
+    state = {**STATE, "item": "string", "result": "int64"}
+
+    assert problems([each(node="body"), "body"], chain("each"), {"state": state}) == [
+        'nodes[0].config.node: the thread of an item has a channel "item" of its own; rename that of the state',
+        'nodes[0].config.node: the thread of an item has a channel "result" of its own; rename that of the state',
+    ]
+    assert problems([each(workflow="w")], chain("each"), {"state": state}) == []
 
 
 CHILD = {

@@ -9,15 +9,15 @@ import pyarrow as pa
 
 from graphs.errors import GraphInvalid
 from graphs.journal import END, START
+from graphs.policies import OnBranchError
 from graphs.state.schema import StateSchema
 from graphs.workflow.checks.scope import Known, Scope
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import ForkConfig, FunctionConfig, LlmConfig, MapConfig, Node, ToolCallConfig
+from graphs.workflow.plan import ITEM, RESULT
 from graphs.workflow.problems import Problem, unknown
 from graphs.workflow.template import fields
 
-ITEM = "item"
-"""What templates of a node that a map runs call the item."""
 RESERVED = frozenset({START, END, "START", "END"})
 
 
@@ -130,10 +130,13 @@ def _check_map(scope: Scope, path: str, node: Node, config: MapConfig) -> Iterat
             yield Problem(f"{path}.{name}", f'channel "{channel}" does not hold a list')
     if node.writes is not None and config.into not in node.writes:
         yield Problem(f"{path}.into", f'"{config.into}" is not among the channels it may write; add it to writes')
+    if config.on_branch_error is OnBranchError.COLLECT:
+        yield from _check_collect(scope, path, config)
     if (config.node is None) == (config.workflow is None):
         yield Problem(path, "a map runs either a node or a workflow; give one of the two")
     elif config.node is not None:
         yield from _check_body(scope, path, config.node)
+        yield from _check_item_channels(scope, path, config)
         for name in ("item", "result"):
             if getattr(config, name) is not None:
                 yield Problem(
@@ -152,6 +155,29 @@ def _check_body(scope: Scope, path: str, body: str) -> Iterator[Problem]:
         kind = scope.nodes[body].node_type
         yield Problem(
             f"{path}.node", f'"{body}" is a {kind} node; a map runs a function, llm or tool node, or a workflow'
+        )
+
+
+def _check_item_channels(scope: Scope, path: str, config: MapConfig) -> Iterator[Problem]:
+    """The thread of an item has the channels of the graph, and two of its own."""
+    if scope.schema is None:
+        return
+    for name in (ITEM, RESULT):
+        if name in scope.schema.channels:
+            yield Problem(
+                f"{path}.node", f'the thread of an item has a channel "{name}" of its own; rename that of the state'
+            )
+
+
+def _check_collect(scope: Scope, path: str, config: MapConfig) -> Iterator[Problem]:
+    if scope.schema is None or config.into not in scope.schema.channels:
+        return
+    spec: Any = scope.schema.channels[config.into].type.inner.spec
+    item = spec.get("list", "json") if isinstance(spec, Mapping) else "json"
+    if item != "json" and not (isinstance(item, Mapping) and "nullable" in item):
+        yield Problem(
+            f"{path}.on_branch_error",
+            f'writes None to "{config.into}" for an item that failed; make its items optional, or skip them',
         )
 
 
