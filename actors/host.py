@@ -182,7 +182,8 @@ class Host:
         thread_id, reason = request.thread_id, request.reason
         if path_of(thread_id) == MAIN:
             with self._used(await self._loaded_session(thread_id), request.lost) as actor:
-                return await actor.cancel(request.turn, reason)
+                await actor.cancel(request.turn, reason)
+            return Usage()
         head = None if thread_id in self._branches else await self._services.journal.head(thread_id)
         branch = self._branches.get(thread_id)
         if branch is not None and branch.task is not None:

@@ -13,7 +13,6 @@ from actors.protocol import StartTurn, TurnAccepted, TurnDone
 from actors.replay import turn_outcome
 from actors.thread import ThreadActor, ThreadServices
 from graphs.errors import NotFoundError
-from graphs.journal import Usage
 from graphs.sessions import InteractionType, Session, UserInteraction
 from graphs.threads import Thread, ThreadMetadata, ThreadPriority, ThreadState, ThreadType, main_thread_id
 
@@ -108,11 +107,8 @@ class SessionActor:
         self.wake()
         return await self._over(turn, done)
 
-    async def cancel(self, turn: int, reason: str) -> Usage:
-        """Cancel a turn; returns the tokens it has used when that is recorded.
-
-        One that is over, or that nobody has asked for, is left alone.
-        """
+    async def cancel(self, turn: int, reason: str) -> None:
+        """Cancel a turn; returns when that is recorded. One that is over, or nobody has asked for, is left alone."""
         if self._accepting:
             await asyncio.wait(self._accepting)
         self._may_be_more = True
@@ -120,12 +116,13 @@ class SessionActor:
         thread = await asyncio.shield(self._loaded)
         known = turn <= thread.cursor.turn or turn in self._accepted
         if not known and await self._sessions.interaction(self.session.id, turn) is None:
-            return Usage()
-        self._cancelled[turn] = reason
+            return
         thread = self._thread or thread
-        if thread.cursor.turn == turn and not thread.cursor.status.finished:
-            thread.cancel(reason)
-        return (await self.outcome(turn)).usage
+        if not _is_over(thread, turn):
+            self._cancelled[turn] = reason
+            if thread.cursor.turn == turn:
+                thread.cancel(reason)
+            await self.outcome(turn)
 
     def wake(self) -> None:
         """Go on with whatever is unfinished."""
@@ -156,6 +153,8 @@ class SessionActor:
         self._on_rest(self)
 
     async def _over(self, turn: int, done: asyncio.Future[TurnDone]) -> TurnDone:
+        if self._thread is not None:
+            await self._answer(self._thread)  # it may be over, and a later one running
         try:
             return await done
         finally:
@@ -186,6 +185,7 @@ class SessionActor:
             self._may_be_more = True  # whoever has left it there may have left interactions too
         if not self._loaded.done():
             self._loaded.set_result(thread)
+        await self._answer(thread)
         self._woken = True
         while self._woken:
             self._woken = False
@@ -218,14 +218,14 @@ class SessionActor:
         return interaction
 
     async def _answer(self, thread: ThreadActor) -> None:
-        """Answer those who wait for this turn or for one before it."""
-        for turn in [turn for turn in self._waiting if turn <= thread.cursor.turn]:
+        """Answer those who wait for a turn that is over."""
+        for turn in [turn for turn in self._waiting if _is_over(thread, turn)]:
             if turn == thread.cursor.turn:
                 done: TurnDone | None = thread.turn_done()
             else:
                 schema_of = self._services.catalog.schema
                 done = await turn_outcome(self._services.journal, thread.thread, turn, schema_of)
-            for future in self._waiting.pop(turn):
+            for future in self._waiting.pop(turn, ()):
                 if future.done():
                     continue
                 if done is None:
@@ -259,3 +259,8 @@ class SessionActor:
             created_at=now,
             updated_at=now,
         )
+
+
+def _is_over(thread: ThreadActor, turn: int) -> bool:
+    cursor = thread.cursor
+    return turn < cursor.turn or (turn == cursor.turn and cursor.status.finished)
