@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -18,8 +18,6 @@ from graphs.state.schema import StateSchema
 from graphs.threads import MAIN, child_thread_id, path_of, session_of
 from runtime import events as facts
 from runtime.results import StateDict, ThreadResult
-
-Watch = Callable[[str], None]
 
 
 class Records:
@@ -111,28 +109,19 @@ class Records:
             thread_id: The thread.
             turn: The turn whose end ends the facts.
             after: Last seq that is already known.
-            children: Also what happens in its parallel threads, theirs included, each in its own order.
+            children: Also what happens in its parallel threads, theirs included, each in its own order, and all of it
+                before they are joined.
         """
-        # Bounded: a slow reader holds up the followers, which only read.
-        merged: asyncio.Queue[facts.Event | BaseException] = asyncio.Queue(1_000)
-        async with asyncio.TaskGroup() as group:
-
-            def follow(child: str) -> None:
-                if children:
-                    tasks.append(group.create_task(self._collect(child, 1, 0, merged, follow)))
-
-            tasks = [group.create_task(self._collect(thread_id, turn, after, merged, follow))]
-            try:
-                while True:
-                    event = await merged.get()
-                    if isinstance(event, BaseException):
-                        raise event
-                    yield event
-                    if isinstance(event, facts.ThreadFinished) and event.thread_id == thread_id and event.turn >= turn:
-                        return
-            finally:
-                for task in tasks:
-                    task.cancel()
+        watch = _Watch(self, children)
+        watch.follow(thread_id, turn, after)
+        try:
+            while True:
+                event = await watch.next()
+                yield event
+                if isinstance(event, facts.ThreadFinished) and event.thread_id == thread_id and event.turn >= turn:
+                    return
+        finally:
+            await watch.close()
 
     async def past(self, thread_id: str, *, after: int = 0) -> list[facts.Event]:
         """What is recorded of a thread after seq `after`, all its turns, without waiting for more.
@@ -145,33 +134,73 @@ class Records:
         entries = await self.store.journal.read(thread_id, after=after)
         return [event for entry in entries for event in _events(thread_id, entry, schema)]
 
-    async def _collect(
-        self,
-        thread_id: str,
-        turn: int,
-        after: int,
-        merged: asyncio.Queue[facts.Event | BaseException],
-        follow: Watch,
-    ) -> None:
-        """Put the events of one thread into `merged`, and `follow` the threads it starts."""
-        try:
-            schema: StateSchema | None = None
-            async with aclosing(self._follow(thread_id, after)) as followed:
-                async for record in followed:
-                    if schema is None:
-                        schema = await self.schema((await self.thread(thread_id)).thread.workflow)
-                    for event in _events(thread_id, record, schema):
-                        if isinstance(event, facts.BranchesStarted):
-                            for child in event.threads:
-                                follow(child)
-                        await merged.put(event)
-                    if isinstance(record, JournalEntry) and _ends(record, turn):
-                        return
-        except GreenroomError as error:
-            await merged.put(error)
-
     def _follow(self, thread_id: str, after: int) -> AsyncGenerator[JournalEntry | LiveEvent, None]:
         return self.store.journal.follow(thread_id, after=after)
+
+
+class _Watch:
+    """Follows threads, and puts what happens in them in one order."""
+
+    def __init__(self, records: Records, children: bool) -> None:
+        self._records = records
+        self._children = children
+        # Bounded: a slow reader holds up the followers, which only read.
+        self._events: asyncio.Queue[facts.Event | Exception] = asyncio.Queue(1_000)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def follow(self, thread_id: str, turn: int, after: int) -> None:
+        """Watch one more thread."""
+        self._tasks[thread_id] = asyncio.create_task(self._collect(thread_id, turn, after), name=f"watch {thread_id}")
+
+    async def next(self) -> facts.Event:
+        """The next event. Raises what went wrong in following."""
+        event = await self._events.get()
+        if isinstance(event, Exception):
+            raise event
+        return event
+
+    async def close(self) -> None:
+        """Stop watching."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _collect(self, thread_id: str, turn: int, after: int) -> None:
+        try:
+            async with aclosing(self._records.store.journal.follow(thread_id, after=after)) as followed:
+                schema: StateSchema | None = None
+                open_branches: tuple[str, ...] = ()
+                async for record in followed:
+                    if schema is None:
+                        schema = await self._records.schema((await self._records.thread(thread_id)).thread.workflow)
+                    if isinstance(record, JournalEntry) and not _waits(record):
+                        await self._settle(open_branches)
+                        open_branches = ()
+                    for event in _events(thread_id, record, schema):
+                        await self._events.put(event)
+                        if isinstance(event, facts.BranchesStarted) and self._children:
+                            open_branches = event.threads
+                            for child in event.threads:
+                                self.follow(child, 1, 0)
+                    if isinstance(record, JournalEntry) and _ends(record, turn):
+                        return
+        except Exception as error:  # noqa: BLE001 - handed to the reader
+            await self._events.put(error)
+
+    async def _settle(self, branches: tuple[str, ...]) -> None:
+        """Let everything be told that has happened in branches, which are over if they have ever begun."""
+        for thread_id in branches:
+            task = self._tasks.pop(thread_id)
+            head = await self._records.store.journal.head(thread_id)
+            if head is None or not head.cursor.status.finished:
+                task.cancel()
+            await asyncio.wait([task])
+
+
+def _waits(entry: JournalEntry) -> bool:
+    """Whether the thread is still where it was: at a fork it has opened before."""
+    fork = entry.cursor.fork
+    return fork is not None and fork.seq != entry.seq
 
 
 def _ends(entry: JournalEntry, turn: int) -> bool:

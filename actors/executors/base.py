@@ -210,6 +210,7 @@ class Executor:
             encoded = plan.schema.encode_state(state)
             snapshot = Snapshot(seq=last.seq, cursor=last.cursor, state=encoded, created_at=last.at, usage=usage)
         op_id = f"{self._address}/{next(self._op_ids)}"
+        await self._live.flush(request.thread.id)
         await self._journal.append(request.thread.id, request.epoch, entries, op_id=op_id, snapshot=snapshot)
 
     async def _attempt(

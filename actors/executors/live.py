@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
-from actors.errors import StoreUnavailable
+from actors.errors import Overloaded, StoreUnavailable
 from actors.ports import Clock, LiveFeed, NodeRunning, TokenChunk
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,9 @@ class Step(Protocol):
 
 
 class LiveReporter:
-    """Publishes what the steps of one process do. It never makes a step wait, and drops what is too much.
+    """Publishes what the steps of one process do, gathered, and drops what is too much.
+
+    A step that was announced waits before it is recorded until all about it is published; quick functions are not.
 
     Args:
         feed: Where to publish.
@@ -52,6 +54,8 @@ class LiveReporter:
         self._clock = clock
         self._waiting: dict[str, list[NodeRunning | TokenChunk]] = {}
         self._count = 0
+        self._sending: Mapping[str, list[NodeRunning | TokenChunk]] = {}
+        self._publishing = asyncio.Lock()
         self._publisher: asyncio.Task[None] | None = None
 
     @contextmanager
@@ -71,6 +75,15 @@ class LiveReporter:
     def token(self, step: Step, text: str) -> None:
         """Announce text a model has produced in `step`."""
         self._add(step.thread_id, TokenChunk(seq=step.seq, node=step.node, at=self._clock.now(), text=text))
+
+    async def flush(self, thread_id: str) -> None:
+        """Publish what is left of a thread now: once its step is recorded, it would come too late."""
+        if thread_id in self._waiting or thread_id in self._sending:
+            async with self._publishing:
+                events = self._waiting.pop(thread_id, [])
+                self._count -= len(events)
+                if events:
+                    await self._send({thread_id: events})
 
     async def close(self) -> None:
         """Publish what is left."""
@@ -96,9 +109,15 @@ class LiveReporter:
             self._publisher = None
 
     async def _publish_waiting(self) -> None:
-        waiting, self._waiting, self._count = self._waiting, {}, 0
+        async with self._publishing:
+            waiting, self._waiting, self._count = self._waiting, {}, 0
+            await self._send(waiting)
+
+    async def _send(self, waiting: Mapping[str, list[NodeRunning | TokenChunk]]) -> None:
+        self._sending = waiting
         try:
-            for thread_id, events in waiting.items():
-                await self._feed.publish(thread_id, events)
-        except StoreUnavailable:
+            await asyncio.gather(*(self._feed.publish(thread_id, events) for thread_id, events in waiting.items()))
+        except (StoreUnavailable, Overloaded):
             logger.info("watchers of %d threads miss some live events; the journal has the truth", len(waiting))
+        finally:
+            self._sending = {}
