@@ -203,6 +203,8 @@ class Hosts(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Addresses of the hosts. Any of them takes any session: the one that has a session's newest epoch runs it."""
 
     hosts: tuple[str, ...]
+    store: str
+    """Where they keep their records, without password."""
 
 
 class Place(Message, frozen=True, kw_only=True, omit_defaults=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import msgspec
 
 from actors.llm.settings import ModelSettings
@@ -36,6 +38,12 @@ class ActorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Executor kind -> settings."""
     models: dict[str, ModelSettings] = {}
     log_level: str = "WARNING"
+
+    @property
+    def store(self) -> str:
+        """`redis_url` without user and password."""
+        parts = urlsplit(self.redis_url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
     def executor(self, kind: str) -> ExecutorSettings:
         """Settings of the executors of `kind`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -110,5 +111,6 @@ class RayWorld:
 
 def build(settings: bytes) -> ActorProcess:
     """What Ray builds inside an actor process."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs, which may hold keys
     spec = msgspec.msgpack.decode(settings, type=ProcessSpec)
     return ActorProcess(spec, RayWorld(spec.settings))

@@ -124,7 +124,7 @@ class ModelConfig(_Section):
     timeouts: TimeoutsConfig = TimeoutsConfig()
     max_retries: Annotated[int, Field(ge=0)] = 3
     replies: list[str] | dict[str, str] = []
-    """Scripted: answers in turn, or text looked for in the request -> answer. Nothing: an echo."""
+    """Scripted: answers, of which the request picks one, or text looked for in it -> answer. Nothing: an echo."""
     latency: LatencyConfig = LatencyConfig()
 
     @pydantic.model_validator(mode="after")

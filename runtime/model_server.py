@@ -10,6 +10,8 @@ from typing import Any
 
 CONTEXT_TOKENS = 2048
 """Of each slot."""
+REPEAT_PENALTY = 1.1
+"""A model this small says the same line again and again without it."""
 
 
 def serve(settings: dict[str, Any]) -> None:
@@ -32,6 +34,7 @@ def serve(settings: dict[str, Any]) -> None:
     params.ui = False
     params.endpoint_slots = False
     params.warmup = False
+    params.sampling.penalty_repeat = REPEAT_PENALTY
     params.verbosity = 0
     server = xllamacpp.Server(params)
     print(f"ready at {server.listening_address}", flush=True)  # noqa: T201 - this is what the keeper waits for

