@@ -124,13 +124,14 @@ class Supervisor:
     async def _hosts(self, suspect: str) -> tuple[str, ...]:
         if suspect:
             await self._check_host(suspect)
-        return self._directory.hosts
+        return await self._some_hosts()
 
     async def _place(self, request: Place) -> Placed:
         if request.suspect:
             await self._check_host(request.suspect)
+        hosts = await self._some_hosts()
         new = [thread for thread in request.threads if self._directory.host_of(thread) is None]
-        loads = {host: self._directory.load(host) for host in self._directory.hosts}
+        loads = {host: self._directory.load(host) for host in hosts}
         for thread, host in spread(new, loads).items():
             self._directory.assign(thread, host)
         self._grow()
@@ -148,8 +149,15 @@ class Supervisor:
         self._processes[address] = info
         return info
 
+    async def _some_hosts(self) -> tuple[str, ...]:
+        """The hosts there are; if none is left, whoever asks waits for a new one. Raises what its start failed with."""
+        self._grow()
+        while not self._directory.hosts and self._growing is not None:
+            await asyncio.shield(self._growing)
+        return self._directory.hosts
+
     def _grow(self) -> None:
-        """Start another host in the background if there are more threads than hosts."""
+        """Start another host in the background if there are too few, or more threads than hosts."""
         hosts = self._settings.hosts
         wanted = wanted_hosts(self._directory.size, hosts.min_hosts, hosts.max_hosts)
         if self._growing is None and len(self._directory.hosts) < wanted:
@@ -158,11 +166,15 @@ class Supervisor:
 
     def _grown(self, task: asyncio.Task[None]) -> None:
         self._growing = None
-        if not task.cancelled() and task.exception() is not None:
+        if task.cancelled():
+            return
+        if task.exception() is not None:
             logger.error("a host could not be started: %s", task.exception())
+        else:
+            self._grow()
 
     async def _check_host(self, host: str) -> None:
-        """If `host` is dead, free its threads and start another."""
+        """If `host` is dead, free its threads."""
         async with self._lock(host):
             if host not in self._directory.hosts or await self._launcher.alive(host):
                 return
@@ -170,8 +182,6 @@ class Supervisor:
             del self._processes[host]
             await self._network.forget(host)
             logger.warning("host %s died with %d threads", host, len(threads))
-            if len(self._directory.hosts) < self._settings.hosts.min_hosts:
-                await self._spawn_host()
 
     async def _pool(self, kind: str, suspect: str = "") -> tuple[str, ...]:
         async with self._lock(kind):

@@ -11,10 +11,12 @@ from typing import Any
 
 from actors.executors.base import Executor
 from actors.host import Host
-from actors.network import SUPERVISOR
+from actors.network import SUPERVISOR, Network
 from actors.supervisor.actor import Supervisor
 from graphs.journal import EntryKind
 from runtime import AsyncLocalRuntime
+from runtime.client import AsyncClient
+from runtime.connection import Connection
 from runtime.testing import LocalWorld
 
 STARTED = (EntryKind.TURN_STARTED, None, "running")
@@ -175,3 +177,16 @@ async def tree(rt: AsyncLocalRuntime, session_id: str) -> dict[str, str]:
     """Path -> status of every thread of a session."""
     heads = await rt.records.store.journal.threads(session_id)
     return {head.thread.id.partition(":")[2]: head.cursor.status.value for head in heads}
+
+
+@asynccontextmanager
+async def another_driver(rt: AsyncLocalRuntime) -> AsyncIterator[AsyncClient]:
+    """A second driver of the same Greenroom, which prefers the last of its hosts."""
+    network = Network(world(rt))
+    driver = AsyncClient()
+    driver.config = rt.config
+    driver._attach(Connection(store=rt.records.store, network=network, pack=world(rt).pack, models={}))
+    for address in list(hosts(rt))[:-1]:
+        driver._asked[address] += 1_000
+    yield driver
+    await network.close()
