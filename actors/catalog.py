@@ -38,6 +38,8 @@ class Catalog:
         self._models: dict[str, Mapping[str, ModelSettings]] = {}
         self._plans: dict[str, Plan] = {}
         self._building: dict[str, asyncio.Lock] = {}
+        self._forgotten_count = 0
+        """How often something was deployed anew."""
 
     async def plan(self, ref: str) -> Plan:
         """The plan of `id@version`, or of `id@version#map` for the items of a map.
@@ -49,9 +51,12 @@ class Catalog:
         if plan is not None:
             return plan
         async with self._building.setdefault(ref, asyncio.Lock()):
-            if ref not in self._plans:
-                self._plans[ref] = await self._build(ref)
-        return self._plans[ref]
+            while (plan := self._plans.get(ref)) is None:
+                before = self._forgotten_count
+                built = await self._build(ref)
+                if before == self._forgotten_count:  # else it may be made of what was just deployed anew
+                    self._plans[ref] = built
+        return plan
 
     async def schema(self, ref: str) -> StateSchema:
         """State schema of a workflow."""
@@ -60,12 +65,17 @@ class Catalog:
     async def models(self, ref: str) -> Mapping[str, ModelSettings]:
         """The models a workflow was deployed with; none if it has not been since the cluster started."""
         parent = ref.partition("#")[0]
-        if parent not in self._models and self._model_source is not None:
-            self._models[parent] = await self._model_source(parent)
-        return self._models.get(parent, {})
+        models = self._models.get(parent)
+        while models is None and self._model_source is not None:
+            before = self._forgotten_count
+            found = await self._model_source(parent)
+            if before == self._forgotten_count:
+                models = self._models[parent] = found
+        return models or {}
 
     def forget(self, refs: Collection[str]) -> None:
         """Build these workflows anew when they are next asked for."""
+        self._forgotten_count += 1
         for known in [known for known in self._plans if known.partition("#")[0] in refs]:
             del self._plans[known]
         for ref in refs:
