@@ -12,6 +12,7 @@ import typer
 from runtime import services
 from runtime.cli.output import ExitCode, JsonFlag, Output
 from runtime.config import Config, load_config
+from runtime.errors import ConfigError
 from runtime.servers import ModelService, RayService, ValkeyService, local_model_file
 from runtime.service import Service
 
@@ -19,6 +20,9 @@ COLUMNS = ("service", "state", "address", "pid", "keeper_pid", "uptime_s", "user
 NAMES = (ModelService.name, RayService.name, ValkeyService.name)
 """In the order in which they are stopped: the store last."""
 
+Actors = Annotated[
+    bool, typer.Option("--actors", help="End Greenroom's actors on the Ray cluster that is configured; it goes on.")
+]
 Force = Annotated[bool, typer.Option("--force", help="End services under the drivers that use them.")]
 
 
@@ -40,15 +44,14 @@ def up(as_json: JsonFlag = False) -> None:
     _show(out, config)
 
 
-def down(force: Force = False, as_json: JsonFlag = False) -> None:
-    """End the local services. Those in use end with their last driver; the exit code is 1 then.
-
-    On a Ray cluster that the configuration names, the actors of Greenroom are ended; the cluster goes on.
-    """
+def down(force: Force = False, actors: Actors = False, as_json: JsonFlag = False) -> None:
+    """End the local services. Those in use end with their last driver; the exit code is 1 then."""
     out = Output(as_json=as_json)
     config = load_config()
     with out.progress("stopping"):
-        if config.ray.address is not None:
+        if actors:
+            if config.ray.address is None:
+                raise ConfigError("--actors needs the address of a cluster; set GREENROOM_RAY__ADDRESS")
             _end_actors(config.ray.address)
         outcomes = {name: services.stop(config.home, name, force=force) for name in NAMES}
     rows = [
