@@ -20,6 +20,8 @@ from graphs.workflow import planner
 from graphs.workflow.node import Node
 from graphs.workflow.plan import Plan
 
+_NO_TOKENS = Usage()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeContext:
@@ -142,7 +144,8 @@ class Executor:
         plan = await self._catalog.plan(request.thread.workflow)
         schema = plan.schema
         state = schema.decode_state(request.state)
-        seq, cursor, usage = request.seq, request.cursor, Usage()
+        seq, cursor = request.seq, request.cursor
+        usage, total = _NO_TOKENS, request.usage
         writes: list[dict[str, Any]] = []
         for _ in range(self._segment_steps):
             match planner.command(plan, cursor):
@@ -153,11 +156,13 @@ class Executor:
             started_at = self._clock.now()
             died = request.died if seq == request.seq else 0
             attempts = await self._attempt(plan, node, state, request.thread, seq + 1, died)
-            usage += attempts.usage
+            if attempts.usage != _NO_TOKENS:
+                usage += attempts.usage
+                total = request.usage + usage
             if attempts.state is not None:
                 state = attempts.state
                 writes.append(attempts.write)
-                event: planner.Event = planner.NodeFinished(request.usage + usage)
+                event: planner.Event = planner.NodeFinished(total)
             else:
                 assert attempts.error is not None
                 event = planner.NodeFailed(attempts.error)
@@ -175,9 +180,9 @@ class Executor:
                 error=attempts.error,
                 by=self._address,
             )
-            entries = [step, *self._turn_end(plan, step, request.usage + usage)]
+            entries = [step, *self._turn_end(plan, step, total)]
             seq, cursor = entries[-1].seq, entries[-1].cursor
-            await self._append(plan, request, entries, state, request.usage + usage)
+            await self._append(plan, request, entries, state, total)
         deltas = tuple(schema.encode_delta(write) for write in schema.combine(writes))
         return SegmentDone(seq=seq, cursor=cursor, deltas=deltas, usage=usage)
 
@@ -210,14 +215,15 @@ class Executor:
             encoded = plan.schema.encode_state(state)
             snapshot = Snapshot(seq=last.seq, cursor=last.cursor, state=encoded, created_at=last.at, usage=usage)
         op_id = f"{self._address}/{next(self._op_ids)}"
-        await self._live.flush(request.thread.id)
+        if self._live.holds(request.thread.id):
+            await self._live.flush(request.thread.id)
         await self._journal.append(request.thread.id, request.epoch, entries, op_id=op_id, snapshot=snapshot)
 
     async def _attempt(
         self, plan: Plan, node: Node, state: Mapping[str, Any], thread: Thread, seq: int, died: int
     ) -> _Attempts:
         """Run one step, again and again as its retry policy says; the runs that died with an executor do not count."""
-        usage = Usage()
+        usage = _NO_TOKENS
         for number in itertools.count(died + 1):
             context = NodeContext(
                 thread_id=thread.id,
@@ -229,7 +235,8 @@ class Executor:
             )
             try:
                 output = await self._run_once(plan, node, state, context)
-                usage += output.usage
+                if output.usage != _NO_TOKENS:
+                    usage += output.usage
                 write = plan.schema.check_write(node.id, output.write, node.writes)
                 return _Attempts(number, usage, write, plan.schema.apply(state, write))
             except asyncio.CancelledError as error:
@@ -246,6 +253,8 @@ class Executor:
 
     async def _run_once(self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext) -> NodeOutput:
         with self._live.running(context, self._address, at_once=self._kind != "function"):
+            if node.timeout_s is None:
+                return await self._runner.run(plan, node, state, context, self._live)
             try:
                 async with asyncio.timeout(node.timeout_s) as deadline:
                     return await self._runner.run(plan, node, state, context, self._live)

@@ -76,14 +76,17 @@ class LiveReporter:
         """Announce text a model has produced in `step`."""
         self._add(step.thread_id, TokenChunk(seq=step.seq, node=step.node, at=self._clock.now(), text=text))
 
+    def holds(self, thread_id: str) -> bool:
+        """Whether something of a thread is not published yet."""
+        return thread_id in self._waiting or thread_id in self._sending
+
     async def flush(self, thread_id: str) -> None:
         """Publish what is left of a thread now: once its step is recorded, it would come too late."""
-        if thread_id in self._waiting or thread_id in self._sending:
-            async with self._publishing:
-                events = self._waiting.pop(thread_id, [])
-                self._count -= len(events)
-                if events:
-                    await self._send({thread_id: events})
+        async with self._publishing:
+            events = self._waiting.pop(thread_id, [])
+            self._count -= len(events)
+            if events:
+                await self._send({thread_id: events})
 
     async def close(self) -> None:
         """Publish what is left."""
