@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -110,7 +111,7 @@ def test_branches_run_on_several_hosts(rt: Runtime):
     assert (result.error, result.state.squares) == (None, [number * number for number in range(20)])
     heads = session.threads()
     assert len(heads) == 21
-    assert {head.host for head in heads[1:]} == {"host-1", "host-2"}
+    assert len({head.host for head in heads[1:]}) == 2
 
 
 def test_a_map_of_a_thousand_finishes_in_order_with_the_processes_there_are(rt: Runtime):
@@ -127,8 +128,9 @@ def test_a_map_of_a_thousand_finishes_in_order_with_the_processes_there_are(rt: 
 
     assert [result.state.n for result in results] == [number + 5 for number in range(1_000)]
     assert {result.status for result in results} == {"completed"}
-    kinds = [process.kind for process in rt.cluster().processes]
-    assert sorted(kinds) == ["function"] * (os.cpu_count() or 1) + ["host"] * 2
+    kinds = Counter(process.kind for process in rt.cluster().processes)
+    # Other tests of this session may have needed a model or a tool.
+    assert kinds - Counter(llm=1, tool=1) == Counter(function=os.cpu_count() or 1, host=2)
 
 
 def test_another_driver_finds_a_thread_by_its_id_and_reads_its_result(rt: Runtime, drivers: Drivers, tmp_path: Path):
