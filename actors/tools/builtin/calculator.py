@@ -10,6 +10,7 @@ import ast
 import math
 import operator
 import reprlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,9 @@ from actors.errors import ToolError
 from actors.tools.native import tool
 from graphs.suggest import did_you_mean
 
+_PARSING = threading.Lock()
+"""CPython 3.11 counts the depth of a conversion to `ast` for the whole interpreter (its issue 106905): two threads that
+convert at once may fail. Tools run in threads."""
 MAX_LENGTH = 1_000
 """Characters of an expression."""
 MAX_NODES = 1_000
@@ -48,7 +52,8 @@ def calculator(expression: str) -> int | float:
     if len(expression) > MAX_LENGTH:
         raise _refusal(f"the expression has {len(expression)} characters; {MAX_LENGTH} are allowed")
     try:
-        tree = ast.parse(expression.strip(), mode="eval")
+        with _PARSING:
+            tree = ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise _refusal("this is no arithmetic expression; write one such as (1 + 2) * 3") from error
     if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
