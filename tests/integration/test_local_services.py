@@ -18,7 +18,7 @@ import redis
 
 from runtime.config import child_environment, load_config
 from runtime.keeper import fcntl, held, select, session_members
-from runtime.servers import ModelService, RayService, ValkeyService, local_model_file, ray_directory
+from runtime.servers import ModelService, RayService, ValkeyService, ray_directory
 from runtime.service import ServicePaths, ServiceRecord
 from runtime.services import LocalServices, stop
 
@@ -244,7 +244,6 @@ def test_ray_refuses_strangers(home):
         assert "uthenticat" in stranger.stderr
 
 
-@pytest.mark.skipif(local_model_file() is None, reason="the wheels of the local model are not installed")
 def test_the_local_model_answers_streams_and_keeps_to_a_schema(home):
     question = {"messages": [{"role": "user", "content": "Ada is 36 years old."}], "max_tokens": 60}
     person = {
