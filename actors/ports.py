@@ -21,6 +21,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     cursor: Cursor
     host: str
     """Id of the host that took the epoch; empty if none has."""
+    fenced: int = 0
+    """Appends refused because their epoch was not the newest any more."""
 
 
 class Journal(Protocol):

@@ -8,9 +8,9 @@ import msgspec
 
 from actors.llm.settings import ModelSettings
 from graphs.errors import ErrorInfo
-from graphs.journal import Cursor, Usage
+from graphs.journal import Cursor, Pause, Usage
 from graphs.sessions import Session
-from graphs.threads import Thread, ThreadPriority, ThreadState
+from graphs.threads import Durability, Thread, ThreadPriority, ThreadState
 from graphs.tools import ToolExecutionResult
 
 
@@ -32,6 +32,8 @@ class StartTurn(Message, frozen=True, kw_only=True, omit_defaults=True):
     """The same id twice starts one turn."""
     priority: ThreadPriority = ThreadPriority.NORMAL
     wait: bool = False
+    durability: Durability | None = None
+    """None: as the workflow says."""
     lost: str = ""
 
 
@@ -43,7 +45,7 @@ class TurnAccepted(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TurnDone(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """A turn is over."""
+    """A turn is over, or paused until a person does something."""
 
     thread_id: str
     turn: int
@@ -53,6 +55,7 @@ class TurnDone(Message, frozen=True, kw_only=True, omit_defaults=True):
     """The encoded state."""
     usage: Usage = Usage()
     error: ErrorInfo | None = None
+    pause: Pause | None = None
 
 
 class AwaitTurn(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -72,6 +75,53 @@ class CancelThread(Message, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     turn: int = 1
     """The turn; it is left alone if it is over. A turn that has not begun is cancelled when it is next."""
+    lost: str = ""
+
+
+class Answer(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Answer the question a thread is paused at. Answered by `Done` when that is recorded; the thread goes on."""
+
+    thread_id: str
+    value: bytes
+    """JSON."""
+    operation_id: str
+    """The same id twice answers once."""
+    lost: str = ""
+
+
+class PauseThread(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Pause a running thread, and the threads below it, after the steps they are at. Answered by `Done` when it is."""
+
+    thread_id: str
+    reason: str
+    lost: str = ""
+
+
+class ResumeThread(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Let a thread go on that somebody has paused. Answered by `Done` when that is recorded."""
+
+    thread_id: str
+    lost: str = ""
+
+
+class BranchThread(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Begin a what-if branch, and run it. Answered by `TurnAccepted` when it is recorded."""
+
+    thread: Thread
+    """Its record; `base` names the thread and seq it begins with. The same id twice begins one."""
+    update: bytes | None = None
+    """Encoded delta that is applied first."""
+    lost: str = ""
+
+
+class RestoreThread(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Give a thread the state of another seq, perhaps of another thread. Answered by `Done` when that is recorded."""
+
+    thread_id: str
+    origin: tuple[str, int]
+    """(thread id, seq)."""
+    operation_id: str
+    """The same id twice restores once."""
     lost: str = ""
 
 
@@ -98,11 +148,12 @@ class RunBranch(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Encoded delta that starts it: the item of a map."""
     state: bytes | None = None
     """The encoded state of `thread.base`, to save reading it."""
+    durability: Durability = Durability.SYNC
     lost: str = ""
 
 
 class BranchDone(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """A parallel thread is over."""
+    """A parallel or sequential thread is over, or paused."""
 
     status: ThreadState
     deltas: tuple[bytes, ...] = ()
@@ -111,6 +162,7 @@ class BranchDone(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Its final state, encoded; only for the item of a map."""
     usage: Usage = Usage()
     error: ErrorInfo | None = None
+    pause: Pause | None = None
 
 
 # --- host -> executor -----------------------------------------------------------------------------------------------
@@ -241,6 +293,26 @@ class Pool(Message, frozen=True, kw_only=True, omit_defaults=True):
     executors: tuple[str, ...]
 
 
+class Adopt(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """The supervisor's word to a host: go on with these root threads. Answered by `Done` at once."""
+
+    threads: tuple[str, ...]
+    lost: str = ""
+
+
+class TimerSet(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """A root thread is paused until a time. Not answered."""
+
+    until: float
+    """Unix seconds."""
+
+
+class Retire(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """The word of an executor that is to be replaced: a function that should have stopped still runs in it."""
+
+    address: str
+
+
 class DescribeCluster(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Ask what runs. Answered by `Cluster`."""
 
@@ -290,6 +362,14 @@ Request = (
     StartTurn
     | AwaitTurn
     | CancelThread
+    | Answer
+    | PauseThread
+    | ResumeThread
+    | BranchThread
+    | RestoreThread
+    | Adopt
+    | TimerSet
+    | Retire
     | RunBranch
     | RunSegment
     | RunTool

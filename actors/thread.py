@@ -17,7 +17,7 @@ from actors.pools import ExecutorPools
 from actors.ports import Clock, Head, Journal
 from actors.protocol import BranchDone, RunSegment, SegmentDone, TurnDone
 from actors.replay import Replayed, apply, base_state, outcome, replay, usage_after
-from graphs.errors import Cancelled, ErrorInfo, GreenroomError, NodeError, describe
+from graphs.errors import BusinessRuleViolation, Cancelled, ErrorInfo, GreenroomError, NodeError, describe
 from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Snapshot, Usage, snapshot_due
 from graphs.threads import Thread, ThreadState
 from graphs.workflow import planner
@@ -103,8 +103,8 @@ class ThreadActor:
         except GreenroomError as failure:  # a reducer refuses the input
             state, deltas, error = self.state, (), failure.info()
         ends = stop_at if stop_at is not None else self.cursor.stop_at
-        event = planner.TurnStarted(turn, at, ends, steps, error)
-        cursor = planner.advance(self.plan, self.cursor, event, state, self.seq + 1)
+        event = planner.TurnStarted(turn, at, ends, steps, error=error)
+        cursor = self._after(event, state)
         await self._append(EntryKind.TURN_STARTED, cursor, state, deltas=deltas, error=error)
         self.state, self.written = state, []
 
@@ -155,6 +155,8 @@ class ThreadActor:
                     await self._run_branches(fork)
                 case planner.FinishTurn(status, error):
                     await self._finish(status, error)
+                case planner.PauseAt(node):
+                    raise BusinessRuleViolation(f"node {node!r} pauses its thread, which hosts do not do yet")
                 case planner.Wait():
                     return
                 case unknown:
@@ -223,7 +225,7 @@ class ThreadActor:
             node=node,
             code="ExecutorDied",
         ).info()
-        cursor = planner.advance(self.plan, self.cursor, planner.NodeFailed(error), self.state, self.seq + 1)
+        cursor = self._after(planner.NodeFailed(error), self.state)
         await self._append(EntryKind.STEP_FAILED, cursor, node=node, attempt=count, error=error)
 
     async def _run_branches(self, fork: Fork) -> None:
@@ -237,11 +239,11 @@ class ThreadActor:
             error = failure.info()
         facts: dict[str, Any] = {"node": fork.node, "usage": joined.usage, "started_at": joined.started_at}
         if error is not None:
-            cursor = planner.advance(self.plan, self.cursor, planner.BranchesFailed(error), self.state, self.seq + 1)
+            cursor = self._after(planner.BranchesFailed(error), self.state)
             await self._append(EntryKind.STEP_FAILED, cursor, error=error, **facts)
             return
         event = planner.BranchesJoined(self.usage + joined.usage)
-        cursor = planner.advance(self.plan, self.cursor, event, state, self.seq + 1)
+        cursor = self._after(event, state)
         deltas = tuple(map(schema.encode_delta, schema.combine(joined.writes)))
         await self._append(EntryKind.JOINED, cursor, state, deltas=deltas, **facts)
         self.state = state
@@ -252,8 +254,13 @@ class ThreadActor:
 
     async def _finish(self, status: ThreadState, error: ErrorInfo | None) -> None:
         event = planner.TurnFinished(status, error)
-        cursor = planner.advance(self.plan, self.cursor, event, self.state, self.seq + 1)
+        cursor = self._after(event, self.state)
         await self._append(EntryKind.TURN_FINISHED, cursor, error=error, usage=self.usage)
+
+    def _after(self, event: planner.Event, state: dict[str, Any]) -> Cursor:
+        """The cursor after `event`, which the next entry records."""
+        now = self._services.clock.now()
+        return planner.advance(self.plan, self.cursor, event, state, self.seq + 1, now=now)
 
     async def _append(
         self, kind: EntryKind, cursor: Cursor, state: dict[str, Any] | None = None, **fields: Any

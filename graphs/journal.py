@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from graphs.errors import ErrorInfo, GreenroomError
-from graphs.threads import Thread, ThreadState, ThreadType
+from graphs.threads import Durability, Thread, ThreadState, ThreadType
 
 END = "__end__"
 START = "__start__"
@@ -23,9 +23,14 @@ class EntryKind(StrEnum):
     """What an entry records."""
 
     TURN_STARTED = "turn_started"
+    STEP_STARTED = "step_started"  #: only before a node that runs at most once
     STEP_FINISHED = "step_finished"
     STEP_FAILED = "step_failed"
     JOINED = "joined"
+    PAUSED = "paused"
+    RESUMED = "resumed"  #: with the answer, if a person was asked
+    BRANCHED = "branched"  #: the first entry of a what-if branch, with its update
+    RESTORED = "restored"  #: the state is that of another seq, perhaps of another thread: see `origin`
     TURN_FINISHED = "turn_finished"
 
 
@@ -60,12 +65,37 @@ class Fork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     targets: tuple[str, ...] = ()
     """Fork: the node each branch starts at. Empty for a map."""
     items: int = 0
-    """Map: number of items."""
+    """Map: number of items. Subworkflow: 1."""
+    opened_at: float = 0.0
+    """Unix seconds; a deadline counts from here, whatever has crashed since."""
 
     @property
     def size(self) -> int:
         """Number of branches."""
         return len(self.targets) or self.items
+
+
+class PauseKind(StrEnum):
+    """What a paused thread waits for."""
+
+    HUMAN = "human"  #: the answer to a question
+    TIMER = "timer"  #: a time
+    ASKED = "asked"  #: that whoever has paused it resumes it
+    BRANCHES = "branches"  #: threads below it, all of which are paused
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a thread is paused, and until when."""
+
+    kind: PauseKind
+    node: str = ""
+    """The node that waits; empty if none does."""
+    question: str = ""
+    """What a person is asked."""
+    until: float | None = None
+    """Unix seconds at which it goes on by itself; for `branches`, the first of them to do so."""
+    reason: str = ""
+    """Why somebody has paused it."""
 
 
 class Cursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -83,6 +113,13 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fork: Fork | None = None
     error: ErrorInfo | None = None
     """Why the turn failed."""
+    pause: Pause | None = None
+    """What a paused thread waits for."""
+    durability: Durability = Durability.SYNC
+    started: bool = False
+    """Whether the node, which runs at most once, has been called: it must not be again."""
+    caught: ErrorInfo | None = None
+    """The failure that led to the node, by an edge for errors."""
 
 
 class JournalEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -106,6 +143,8 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     error: ErrorInfo | None = None
     by: str = ""
     """Id of the executor or host that wrote it."""
+    origin: tuple[str, int] | None = None
+    """Restored: (thread id, seq) whose state this is."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -37,6 +37,14 @@ class ThreadState(StrEnum):
         return self in (ThreadState.COMPLETED, ThreadState.FAILED, ThreadState.CANCELLED)
 
 
+class Durability(StrEnum):
+    """When the steps of a turn are written to the store. A turn that is told to be over is stored in each case."""
+
+    SYNC = "sync"  #: before the next step begins
+    ASYNC = "async"  #: in order, while the next steps run already
+    EXIT = "exit"  #: when the turn ends, pauses or starts other threads
+
+
 class ThreadPriority(StrEnum):
     """Which thread is admitted first when hosts are full."""
 
@@ -81,7 +89,8 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One sequential execution of a graph, or of a part of it."""
 
     id: str
-    """`{session_id}:{path}`; the main thread's path is `0`, a branch's is `{parent path}.{seq of its fork}.{index}`."""
+    """`{session_id}:{path}`; the main thread's path is `0`, that of a thread below another one
+    `{parent path}.{seq of its fork}.{index}`, that of a what-if branch `{parent path}~{seq}-{token}`."""
     session_id: str
     thread_type: ThreadType
     workflow: str
@@ -108,6 +117,16 @@ def main_thread_id(session_id: str) -> str:
 def child_thread_id(parent_id: str, fork_seq: int, index: int) -> str:
     """Id of branch `index` of the fork opened at `fork_seq`: the same each time, so starting it twice starts one."""
     return f"{parent_id}.{fork_seq}.{index}"
+
+
+def branch_thread_id(parent_id: str, seq: int, token: str) -> str:
+    """Id of a what-if branch from `seq` of a thread."""
+    return f"{parent_id}~{seq}-{token}"
+
+
+def is_root(thread_id: str) -> bool:
+    """Whether a thread runs by itself, as main threads and what-if branches do: no parent runs and awaits it."""
+    return "." not in path_of(thread_id).rpartition("~")[2]
 
 
 def session_of(thread_id: str) -> str:

@@ -166,12 +166,13 @@ class Executor:
             else:
                 assert attempts.error is not None
                 event = planner.NodeFailed(attempts.error)
-            cursor = planner.advance(plan, cursor, event, state, seq + 1)
+            now = self._clock.now()
+            cursor = planner.advance(plan, cursor, event, state, seq + 1, now=now)
             step = JournalEntry(
                 seq=seq + 1,
                 kind=EntryKind.STEP_FAILED if attempts.error is not None else EntryKind.STEP_FINISHED,
                 cursor=cursor,
-                at=self._clock.now(),
+                at=now,
                 started_at=started_at,
                 node=node.id,
                 attempt=attempts.number,

@@ -68,6 +68,8 @@ class Edge(BaseModel):
     condition: Condition | None = None
     default: bool = False
     """Taken when no conditional edge of the same source is."""
+    on_error: bool = False
+    """Taken when the source fails for good, and only then: the turn goes on there."""
     route: Route | None = None
 
     @property

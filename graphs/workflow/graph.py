@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.threads import Durability
 from graphs.workflow.edge import Edge
 from graphs.workflow.json_value import Json
 from graphs.workflow.node import Node
@@ -29,9 +30,11 @@ class GraphModel(BaseModel):
     """Spec of the state schema, see `graphs.state.schema.StateSchema.to_spec`."""
     max_steps: int = Field(default=DEFAULT_MAX_STEPS, ge=1)
     """Steps one turn may take."""
+    durability: Durability = Durability.SYNC
+    """When steps are stored, unless a call says otherwise."""
     metadata: dict[str, Json] = {}
     workflows: tuple[GraphModel, ...] = ()
-    """Graphs that come along because a map of this one runs them."""
+    """Graphs that come along because a map or subworkflow of this one runs them."""
 
     @property
     def ref(self) -> str:

@@ -12,13 +12,16 @@ from graphs.workflow.json_value import Json
 
 
 class NodeType(StrEnum):
-    """Kinds of nodes. The first three are run by executors, the others by the planner alone."""
+    """Kinds of nodes. The first three are run by executors, the others by the thread itself."""
 
     FUNCTION = "function"
     LLM = "llm"
     TOOL = "tool"
     FORK = "fork"
     MAP = "map"
+    SUBWORKFLOW = "subworkflow"
+    HUMAN = "human"
+    WAIT = "wait"
 
     @property
     def executable(self) -> bool:
@@ -101,8 +104,43 @@ class MapConfig(_Config):
     on_branch_error: OnBranchError = OnBranchError.FAIL
 
 
+class SubworkflowConfig(_Config):
+    """Runs another workflow as a sequential thread with a state of its own."""
+
+    node_type: Literal["subworkflow"] = "subworkflow"
+    workflow: str
+    """`id` or `id@version`."""
+    input: dict[str, str] | None = None
+    """Channel of the other workflow -> channel here. None: the channels that both have."""
+    output: dict[str, str] | None = None
+    """Channel here -> channel of the other workflow. None: the channels that both have."""
+
+
+class HumanConfig(_Config):
+    """A question to a person: the thread is paused until it is answered."""
+
+    node_type: Literal["human"] = "human"
+    question: str
+    """Template over the state."""
+    answer: Json = None
+    """Type of the answer, as a channel of a state has it. None: that of the channel `into`."""
+    answer_type: str | None = None
+    """`module:name` of the Python type that the answer is checked with where it is at hand."""
+    into: str | None = None
+    """Channel the answer is written to. None: the answer is a mapping of channels to values."""
+
+
+class WaitConfig(_Config):
+    """A durable timer."""
+
+    node_type: Literal["wait"] = "wait"
+    seconds: Annotated[float, Field(ge=0)] | str
+    """How long, or the channel that says so."""
+
+
 NodeConfig = Annotated[
-    FunctionConfig | LlmConfig | ToolCallConfig | ForkConfig | MapConfig, Field(discriminator="node_type")
+    FunctionConfig | LlmConfig | ToolCallConfig | ForkConfig | MapConfig | SubworkflowConfig | HumanConfig | WaitConfig,
+    Field(discriminator="node_type"),
 ]
 
 
@@ -122,6 +160,8 @@ class Node(BaseModel):
     retry: RetryPolicy = RetryPolicy()
     timeout_s: float | None = Field(default=None, gt=0)
     """Seconds one attempt may take."""
+    at_most_once: bool = False
+    """Journalled before it is called, and never called again: what a crash interrupts has failed."""
 
     @property
     def node_type(self) -> NodeType:

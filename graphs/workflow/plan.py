@@ -97,13 +97,20 @@ class Plan:
 
     @cached_property
     def edges(self) -> dict[str, tuple[PlannedEdge, ...]]:
-        """Node id (and `START`) -> its outgoing edges, in order."""
+        """Node id (and `START`) -> its outgoing edges, in order, those for errors excepted."""
         planned: dict[str, list[PlannedEdge]] = {}
         for edge in self.graph.edges:
+            if edge.on_error:
+                continue
             condition = compile_condition(edge.condition, self.functions) if edge.condition else None
             route = self.routes.bind(edge.route, self.functions) if edge.route else None
             planned.setdefault(edge.source, []).append(PlannedEdge(edge, condition, route))
         return {source: tuple(edges) for source, edges in planned.items()}
+
+    @cached_property
+    def error_targets(self) -> dict[str, str]:
+        """Node id -> where its failure leads; nodes without an edge for errors are not in it."""
+        return {edge.source: edge.target for edge in self.graph.edges if edge.on_error and edge.target is not None}
 
     def kind(self, node_id: str) -> NodeType:
         """Kind of a node."""

@@ -12,12 +12,12 @@ from typing import Any, assert_never
 
 import msgspec
 
-from graphs.errors import ErrorInfo, GreenroomError, RoutingError, StepLimitExceeded
-from graphs.journal import END, START, Cursor, Fork, Usage
-from graphs.threads import ThreadState, check_transition
-from graphs.workflow.node import ForkConfig, MapConfig, NodeType
+from graphs.errors import ErrorInfo
+from graphs.journal import END, START, Cursor, EntryKind, Fork, JournalEntry, Pause, PauseKind, Usage
+from graphs.threads import Durability, ThreadState, check_transition
+from graphs.workflow.moves import Move
+from graphs.workflow.node import NodeType
 from graphs.workflow.plan import Plan
-from graphs.workflow.routing import RouteContext
 
 _replace = msgspec.structs.replace
 
@@ -30,8 +30,14 @@ class TurnStarted:
     at: str | None = None
     stop_at: str = END
     steps: int = 0
+    durability: Durability = Durability.SYNC
     error: ErrorInfo | None = None
     """Why it cannot even begin: the state does not take its input."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """The node of the cursor, which runs at most once, is about to be called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,37 @@ class BranchesFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """The thread does nothing until it is resumed."""
+
+    pause: Pause
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The thread goes on; the state holds the answer, if a person was asked."""
+
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Branched:
+    """A what-if branch begins where another thread was after `entry`."""
+
+    entry: JournalEntry
+    updated: bool
+    """Whether the state was changed: then the edges after the node of `entry` are chosen anew."""
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The state has become that of a former seq, or of another thread, where the cursor was `cursor`."""
+
+    cursor: Cursor
+
+
+@dataclass(frozen=True, slots=True)
 class TurnFinished:
     """The command `FinishTurn` has been carried out."""
 
@@ -71,7 +108,19 @@ class TurnFinished:
     error: ErrorInfo | None = None
 
 
-Event = TurnStarted | NodeFinished | NodeFailed | BranchesJoined | BranchesFailed | TurnFinished
+Event = (
+    TurnStarted
+    | StepStarted
+    | NodeFinished
+    | NodeFailed
+    | BranchesJoined
+    | BranchesFailed
+    | Paused
+    | Resumed
+    | Branched
+    | Restored
+    | TurnFinished
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +139,14 @@ class RunBranches:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseAt:
+    """Pause at this node, which asks a person or waits for a time."""
+
+    node: str
+    kind: NodeType
+
+
+@dataclass(frozen=True, slots=True)
 class FinishTurn:
     """End the turn."""
 
@@ -99,10 +156,10 @@ class FinishTurn:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing is to be done until the next turn."""
+    """Nothing is to be done until the next turn, or until the thread is resumed."""
 
 
-Command = RunNode | RunBranches | FinishTurn | Wait
+Command = RunNode | RunBranches | PauseAt | FinishTurn | Wait
 
 
 def command(plan: Plan, cursor: Cursor) -> Command:
@@ -112,13 +169,16 @@ def command(plan: Plan, cursor: Cursor) -> Command:
     if cursor.fork is not None:
         return RunBranches(cursor.fork)
     if cursor.node is not None:
-        return RunNode(cursor.node, plan.kind(cursor.node))
+        kind = plan.kind(cursor.node)
+        return RunNode(cursor.node, kind) if kind.executable else PauseAt(cursor.node, kind)
     if cursor.error is not None:
         return FinishTurn(ThreadState.FAILED, cursor.error)
     return FinishTurn(ThreadState.COMPLETED)
 
 
-def advance(plan: Plan, cursor: Cursor, event: Event, state: Mapping[str, Any], seq: int) -> Cursor:
+def advance(
+    plan: Plan, cursor: Cursor, event: Event, state: Mapping[str, Any], seq: int, *, now: float = 0.0
+) -> Cursor:
     """The cursor after `event`.
 
     Args:
@@ -127,111 +187,121 @@ def advance(plan: Plan, cursor: Cursor, event: Event, state: Mapping[str, Any], 
         event: What has happened.
         state: The state after it.
         seq: Seq of the journal entry that records it.
+        now: Unix seconds when it happened.
 
     Raises:
         IllegalTransition: The event does not fit the cursor's status.
     """
+    move = Move(plan, state, seq, now)
     match event:
         case TurnStarted():
-            check_transition(cursor.status, ThreadState.RUNNING)
-            begun = Cursor(turn=event.turn, status=ThreadState.RUNNING, stop_at=event.stop_at, steps=event.steps)
-            if event.error is not None:
-                return _replace(begun, error=event.error)
-            if event.at is not None:
-                return _guarded(plan, begun, (event.at,), START, state, seq, Usage())
-            return _leave(plan, begun, START, state, seq, Usage())
+            return _started(move, cursor, event)
+        case StepStarted():
+            return _replace(cursor, started=True)
         case NodeFinished(usage):
             assert cursor.node is not None
-            return _leave(plan, _replace(cursor, node=None, steps=cursor.steps + 1), cursor.node, state, seq, usage)
+            return move.leave(_done(cursor), cursor.node, usage)
         case NodeFailed(error):
-            return _replace(cursor, node=None, steps=cursor.steps + 1, error=error)
+            assert cursor.node is not None
+            return move.catch(_done(cursor), cursor.node, error)
         case BranchesJoined(usage):
             assert cursor.fork is not None
-            joined = _replace(cursor, fork=None, steps=cursor.steps + 1)
-            if cursor.fork.targets:
-                return _guarded(plan, joined, (cursor.fork.join,), cursor.fork.node, state, seq, usage)
-            return _leave(plan, joined, cursor.fork.node, state, seq, usage)
+            return move.leave_fork(_done(cursor), cursor.fork.node, usage)
         case BranchesFailed(error):
-            return _replace(cursor, fork=None, error=error)
+            assert cursor.fork is not None
+            return move.catch(_replace(cursor, fork=None), cursor.fork.node, error)
+        case Paused() | Resumed() | Branched() | Restored():
+            return _interrupted(move, cursor, event)
         case TurnFinished(status, error):
             check_transition(cursor.status, status)
-            return _replace(cursor, status=status, node=None, fork=None, error=error)
+            return _replace(cursor, status=status, node=None, fork=None, pause=None, started=False, error=error)
         case _:
             assert_never(event)
 
 
-def _leave(plan: Plan, cursor: Cursor, source: str, state: Mapping[str, Any], seq: int, usage: Usage) -> Cursor:
-    """Follow the edges that leave `source`."""
-    try:
-        targets = _targets(plan, cursor, source, state, usage)
-    except GreenroomError as error:
-        return _replace(cursor, error=error.info())
-    return _guarded(plan, cursor, targets, source, state, seq, usage)
+def _started(move: Move, cursor: Cursor, event: TurnStarted) -> Cursor:
+    check_transition(cursor.status, ThreadState.RUNNING)
+    begun = Cursor(
+        turn=event.turn,
+        status=ThreadState.RUNNING,
+        stop_at=event.stop_at,
+        steps=event.steps,
+        durability=event.durability,
+    )
+    if event.error is not None:
+        return _replace(begun, error=event.error)
+    if event.at is not None:
+        return move.go(begun, (event.at,), START, Usage())
+    return move.leave(begun, START, Usage())
 
 
-def _guarded(
-    plan: Plan, cursor: Cursor, targets: tuple[str, ...], source: str, state: Mapping[str, Any], seq: int, usage: Usage
-) -> Cursor:
-    """Go to `targets`: the end, one node, or a fork of several."""
-    special = source in plan.special_forks
-    if special or len(targets) > 1:
-        join = plan.joins[source]
-        # A branch that would begin at its own end has nothing to do; a single one left needs no thread of its own.
-        busy = tuple(target for target in targets if target not in (join, cursor.stop_at))
-        branches = targets if special and busy else busy
-        if len(branches) > 1 or (special and busy):
-            return _replace(cursor, fork=Fork(node=source, seq=seq, join=join, targets=branches))
-        targets = busy or (join,)
-    target = targets[0]
-    if target in (END, cursor.stop_at):
-        return cursor
-    if cursor.steps >= plan.graph.max_steps:
-        error = StepLimitExceeded(
-            f"{plan.graph.ref} ran {cursor.steps} steps in one turn; end the loop or raise max_steps",
-            max_steps=plan.graph.max_steps,
-            node=target,
-        )
-        return _replace(cursor, error=error.info())
-    config = plan.nodes[target].config
-    if isinstance(config, MapConfig):
-        return _map(cursor, target, config, state, seq)
-    if isinstance(config, ForkConfig):
-        return _leave(plan, _replace(cursor, steps=cursor.steps + 1), target, state, seq, usage)
-    return _replace(cursor, node=target)
+def _interrupted(move: Move, cursor: Cursor, event: Paused | Resumed | Branched | Restored) -> Cursor:
+    match event:
+        case Paused(pause):
+            check_transition(cursor.status, ThreadState.PAUSED)
+            return _replace(cursor, status=ThreadState.PAUSED, pause=pause)
+        case Resumed(usage):
+            return _resumed(move, cursor, usage)
+        case Branched():
+            return _branched(move, event)
+        case Restored(restored):
+            return _restored(cursor, restored)
+        case _:
+            assert_never(event)
 
 
-def _map(cursor: Cursor, node: str, config: MapConfig, state: Mapping[str, Any], seq: int) -> Cursor:
-    """Begin the map at `node`."""
-    items = state[config.over]
-    if items is not None and not isinstance(items, list):
-        error = RoutingError(
-            f"map {node!r} needs a list in channel {config.over!r}, which holds {type(items).__name__}",
-            node=node,
-            channel=config.over,
-        )
-        return _replace(cursor, error=error.info())
-    return _replace(cursor, fork=Fork(node=node, seq=seq, join=node, items=len(items or ())))
+def _done(cursor: Cursor) -> Cursor:
+    """`cursor` behind its node or fork."""
+    return _replace(cursor, node=None, fork=None, steps=cursor.steps + 1, started=False, caught=None)
 
 
-def _targets(plan: Plan, cursor: Cursor, source: str, state: Mapping[str, Any], usage: Usage) -> tuple[str, ...]:
-    """Distinct targets of the edges taken after `source`, in edge order; never empty."""
-    context = RouteContext(steps=cursor.steps, turn=cursor.turn, usage=usage)
-    taken: dict[str, None] = {}
-    default: str | None = None
-    conditional_taken = False
-    for planned in plan.edges.get(source, ()):
-        edge = planned.edge
-        if edge.default:
-            default = edge.target
-            continue
-        found = planned.taken(plan.schema, state, context)
-        conditional_taken = conditional_taken or (bool(found) and edge.condition is not None)
-        taken.update(dict.fromkeys(found))
-    if default is not None and not conditional_taken:
-        taken[default] = None
-    if not taken:
-        raise RoutingError(
-            f"no edge after {source!r} is taken: none of its conditions holds; add an edge with default=True",
-            node=source,
-        )
-    return tuple(taken)
+def _resumed(move: Move, cursor: Cursor, usage: Usage) -> Cursor:
+    check_transition(cursor.status, ThreadState.RUNNING)
+    assert cursor.pause is not None
+    running = _replace(cursor, status=ThreadState.RUNNING, pause=None)
+    if cursor.pause.kind in (PauseKind.HUMAN, PauseKind.TIMER):
+        assert cursor.node is not None
+        return move.leave(_done(running), cursor.node, usage)
+    return running
+
+
+def _branched(move: Move, event: Branched) -> Cursor:
+    """Where a branch begins: a fork that is open there is opened anew, with branches of its own."""
+    entry, at = event.entry, event.entry.cursor
+    if at.status is not ThreadState.RUNNING:
+        return at
+    if event.updated and at.error is None:
+        again = _replace(at, node=None, fork=None, started=False)
+        match entry.kind:
+            case EntryKind.TURN_STARTED if entry.cursor.stop_at == END:
+                return move.leave(again, START, event.usage)
+            case EntryKind.STEP_FINISHED:
+                assert entry.node is not None
+                return move.leave(again, entry.node, event.usage)
+            case EntryKind.JOINED:
+                assert entry.node is not None
+                return move.leave_fork(again, entry.node, event.usage)
+            case _:
+                pass
+    if at.fork is not None:
+        return _replace(at, fork=msgspec.structs.replace(at.fork, seq=move.seq, opened_at=move.now))
+    return at
+
+
+def _restored(cursor: Cursor, restored: Cursor) -> Cursor:
+    """At rest in the turn it is in, whatever turn the restored state is from; a question is asked again."""
+    status = ThreadState.COMPLETED
+    pause = None
+    if restored.pause is not None and restored.pause.kind is PauseKind.HUMAN:
+        status, pause = ThreadState.PAUSED, restored.pause
+    return _replace(
+        cursor,
+        status=status,
+        node=restored.node if pause is not None else None,
+        fork=None,
+        pause=pause,
+        error=None,
+        started=False,
+        caught=None,
+        steps=restored.steps,
+    )

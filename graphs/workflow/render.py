@@ -15,6 +15,9 @@ _SHAPES: dict[NodeType, tuple[str, str]] = {
     NodeType.TOOL: ("[[", "]]"),
     NodeType.FORK: ("{{", "}}"),
     NodeType.MAP: ("[/", "/]"),
+    NodeType.SUBWORKFLOW: ("[/", "/]"),
+    NodeType.HUMAN: ("[\\", "/]"),
+    NodeType.WAIT: ("((", "))"),
 }
 _ESCAPES = str.maketrans(
     {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "`": "#96;", "\\": "#92;"}

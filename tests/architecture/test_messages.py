@@ -13,9 +13,9 @@ from actors import protocol
 from actors.llm.settings import ModelSettings, Script
 from actors.protocol import Message, decode_reply, decode_request, encode
 from graphs.errors import ErrorInfo
-from graphs.journal import Cursor, Fork, Usage
+from graphs.journal import Cursor, Fork, Pause, PauseKind, Usage
 from graphs.sessions import Session, SessionContext
-from graphs.threads import Thread, ThreadPriority, ThreadState, ThreadType
+from graphs.threads import Durability, Thread, ThreadPriority, ThreadState, ThreadType
 from graphs.tools import ToolExecutionResult
 
 REQUESTS = typing.get_args(protocol.Request)
@@ -32,6 +32,8 @@ SAMPLES: dict[Any, Any] = {
     ErrorInfo: ERROR,
     ThreadState: ThreadState.CANCELLED,
     ThreadPriority: ThreadPriority.CRITICAL,
+    Durability: Durability.EXIT,
+    Pause: Pause(kind=PauseKind.TIMER, node="n", question="q", until=1.5, reason="r"),
     Cursor: Cursor(
         turn=2,
         status=ThreadState.RUNNING,
@@ -97,7 +99,7 @@ def _value(hint: Any) -> Any:
     """A value of a field's type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
-        return (_value(arguments[0]), _value(arguments[0]))
+        return tuple(_value(each) for each in (arguments[:1] * 2 if ... in arguments else arguments))
     if origin is dict:
         return {_value(arguments[0]): _value(arguments[1])}
     if origin in (typing.Union, types.UnionType):
