@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -65,7 +65,8 @@ class Joined:
 class Branches:
     """Starts, watches, cancels and joins the branches of forks, for all threads of a host."""
 
-    def __init__(self, network: Network, catalog: Catalog, clock: Clock) -> None:
+    def __init__(self, host: str, network: Network, catalog: Catalog, clock: Clock) -> None:
+        self._host = host
         self._network = network
         self._catalog = catalog
         self._clock = clock
@@ -97,7 +98,7 @@ class Branches:
         return running.usage
 
     def _fork_run(self, parent: BranchParent, fork: Fork) -> _ForkRun:
-        return _ForkRun(parent, fork, self._network, self._catalog, self._clock)
+        return _ForkRun(parent, fork, self._host, self._network, self._catalog, self._clock)
 
     async def _writes(self, parent: BranchParent, fork: Fork, done: Mapping[int, BranchDone]) -> list[dict[str, Any]]:
         schema = parent.plan.schema
@@ -119,9 +120,12 @@ class Branches:
 class _ForkRun:
     """One fork that is running."""
 
-    def __init__(self, parent: BranchParent, fork: Fork, network: Network, catalog: Catalog, clock: Clock) -> None:
+    def __init__(
+        self, parent: BranchParent, fork: Fork, host: str, network: Network, catalog: Catalog, clock: Clock
+    ) -> None:
         self._parent = parent
         self._fork = fork
+        self._host = host
         self._network = network
         self._catalog = catalog
         self._clock = clock
@@ -130,6 +134,8 @@ class _ForkRun:
         policy, max_running = parent.plan.join_policy(fork.node)
         self._join = Join(node=fork.node, size=fork.size, policy=policy, max_running=max_running)
         self._deadline_s = policy.deadline_s
+        self._unwanted = f"the fork at {fork.node!r} went on without it"
+        """Why branches are cancelled whose result is not wanted any more."""
         self._ids = [child_thread_id(parent.thread.id, fork.seq, index) for index in range(fork.size)]
         self._tasks: dict[int, asyncio.Task[BranchDone]] = {}
         self._ended: asyncio.Queue[int | None] = asyncio.Queue(fork.size + 1)
@@ -161,8 +167,7 @@ class _ForkRun:
 
     async def cancel_all(self, reason: str) -> None:
         """Cancel every branch that is not over."""
-        placed = await self._network.ask(SUPERVISOR, Place(threads=tuple(self._ids)), Placed)
-        self._hosts = dict(enumerate(placed.hosts))
+        self._hosts = dict(enumerate(await self._places(range(len(self._ids)))))
         await self._stop(list(self._hosts), reason)
         await self._release()
 
@@ -191,6 +196,8 @@ class _ForkRun:
             self._done[index] = done
             return self._join.finished(index)
         assert done.error is not None
+        if done.error.fields.get("reason") == self._unwanted:
+            return []  # before a crash this fork went on without it, and what made it do so comes again
         return self._join.failed_with(index, done.error)
 
     async def _perform(self, commands: list[JoinCommand]) -> dict[int, BranchDone] | ErrorInfo | None:
@@ -202,7 +209,7 @@ class _ForkRun:
         if running := [index for index in unwanted if index in self._tasks]:
             for index in running:
                 self._tasks.pop(index).cancel()
-            await self._stop(running, f"the fork at {self._fork.node!r} went on without it")
+            await self._stop(running, self._unwanted)
         for command in commands:
             match command:
                 case Merge(indices):
@@ -214,8 +221,7 @@ class _ForkRun:
         return outcome
 
     async def _start(self, indices: list[int]) -> None:
-        placed = await self._network.ask(SUPERVISOR, Place(threads=tuple(self._ids[i] for i in indices)), Placed)
-        for index, host in zip(indices, placed.hosts, strict=True):
+        for index, host in zip(indices, await self._places(indices), strict=True):
             self._hosts[index] = host
             task = asyncio.create_task(self._branch(index), name=f"branch {self._ids[index]}")
             task.add_done_callback(partial(self._branch_ended, index))
@@ -245,8 +251,7 @@ class _ForkRun:
                 return await self._network.ask(self._hosts[index], asked, expected)
             except DestinationDied:
                 before = self._hosts[index]
-                place = Place(threads=(self._ids[index],), suspect=before)
-                self._hosts[index] = (await self._network.ask(SUPERVISOR, place, Placed)).hosts[0]
+                (self._hosts[index],) = await self._places((index,), suspect=before)
                 if self._hosts[index] != before:
                     self._lost[index] = before
                 raise
@@ -259,6 +264,12 @@ class _ForkRun:
                 raise DestinationDied(error.message, destination=error.host) from error  # to ask again
 
         return await patiently(self._clock, ask)
+
+    async def _places(self, indices: Iterable[int], suspect: str = "") -> tuple[str, ...]:
+        """Where these branches live or shall live."""
+        ids = tuple(self._ids[index] for index in indices)
+        place = Place(threads=ids, parent_host=self._host, suspect=suspect)
+        return (await self._network.ask(SUPERVISOR, place, Placed)).hosts
 
     async def _content(self, index: int) -> bytes | None:
         """The encoded input of a map's item; None for a branch of a fork."""

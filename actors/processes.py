@@ -119,7 +119,7 @@ class ActorProcess:
             journal=store.journal,
             catalog=catalog,
             executors=ExecutorPools(network),
-            branches=Branches(network, catalog, clock),
+            branches=Branches(self._spec.address, network, catalog, clock),
             clock=clock,
         )
         host = Host(services, store.sessions, self._spec.settings.hosts.capacity)

@@ -263,6 +263,8 @@ class Place(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Ask where parallel threads live or shall live; a thread keeps its host while it lives. Answered by `Placed`."""
 
     threads: tuple[str, ...]
+    parent_host: str
+    """Address of the host that asks: when it dies it gives the places back no more."""
     suspect: str = ""
     """Address of a host that did not answer: it is checked first."""
 

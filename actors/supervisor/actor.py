@@ -134,6 +134,7 @@ class Supervisor:
         loads = {host: self._directory.load(host) for host in hosts}
         for thread, host in spread(new, loads).items():
             self._directory.assign(thread, host)
+        self._directory.note_parent(request.threads, request.parent_host)
         self._grow()
         return Placed(hosts=tuple(self._directory.host_of(thread) or "" for thread in request.threads))
 

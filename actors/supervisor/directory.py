@@ -12,6 +12,8 @@ class Directory:
         self._host_of: dict[str, str] = {}
         self._threads: dict[str, set[str]] = {}
         self._placed_total: dict[str, int] = {}
+        self._parent_host: dict[str, str] = {}
+        """Thread -> the host of its parent, which asked for the place and will give it back."""
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -24,11 +26,17 @@ class Directory:
         self._placed_total.setdefault(host, 0)
 
     def remove_host(self, host: str) -> set[str]:
-        """A host has died; the threads that lived there, which now live nowhere."""
+        """A host has died; the threads that lived there, which now live nowhere.
+
+        Nor do those it had asked places for: it cannot give them back any more, and whoever takes up their parents asks
+        again for those that still run.
+        """
         threads = self._threads.pop(host, set())
         self._placed_total.pop(host, None)
         for thread in threads:
             del self._host_of[thread]
+            self._parent_host.pop(thread, None)
+        self.release([thread for thread, parent_host in self._parent_host.items() if parent_host == host])
         return threads
 
     def host_of(self, thread: str) -> str | None:
@@ -42,9 +50,16 @@ class Directory:
         self._threads[host].add(thread)
         self._placed_total[host] += 1
 
+    def note_parent(self, threads: Iterable[str], host: str) -> None:
+        """The parent of these threads is on `host`; unknown ones are ignored."""
+        for thread in threads:
+            if thread in self._host_of:
+                self._parent_host[thread] = host
+
     def release(self, threads: Iterable[str]) -> None:
         """These threads live nowhere now; unknown ones are ignored."""
         for thread in threads:
+            self._parent_host.pop(thread, None)
             host = self._host_of.pop(thread, None)
             if host is not None:
                 self._threads[host].discard(thread)
@@ -66,4 +81,5 @@ class Directory:
         """Check that both sides of the book agree."""
         listed = {thread: host for host, threads in self._threads.items() for thread in threads}
         assert listed == self._host_of, "threads by host and hosts by thread differ"
+        assert self._parent_host.keys() <= self._host_of.keys(), "a thread that lives nowhere has a parent"
         assert self._placed_total.keys() == self._threads.keys(), "a host is missing from the totals"

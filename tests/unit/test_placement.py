@@ -92,6 +92,16 @@ def test_a_dead_host_leaves_its_threads_nowhere(directory: Directory):
     assert [directory.host_of(thread) for thread in "abc"] == [None, None, "h2"]
 
 
+def test_a_dead_host_gives_back_the_places_it_had_asked_for(directory: Directory):
+    for thread in "abc":
+        directory.assign(thread, "h2")
+    directory.note_parent("abd", "h1")
+    directory.note_parent("b", "h2")
+
+    assert directory.remove_host("h1") == set()
+    assert [directory.host_of(thread) for thread in "abcd"] == [None, "h2", "h2", None]
+
+
 def test_releasing_frees_the_place(directory: Directory):
     directory.assign("a", "h1")
     directory.release(("a", "unknown"))
