@@ -10,7 +10,7 @@ demo: $(STAMP)  ## Run the digest workflow on real text, on Ray, with the local 
 	@$(BIN)/greenroom demo $(ARGS)
 
 test: check  ## Formatting, lint, types, import contracts and all tests but the slow ones
-	$(BIN)/python -m pytest tests/unit tests/properties tests/architecture tests/component -n 2 -q -m "not slow"
+	$(BIN)/python -m pytest tests/unit tests/properties tests/architecture tests/component tests/faults/test_companion.py -n 2 -q -m "not slow"
 	$(BIN)/python -m pytest tests/conformance tests/integration tests/examples -q -m "not slow"
 
 test-slow: $(STAMP)

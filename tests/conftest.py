@@ -20,6 +20,11 @@ _INHERITED = dict(os.environ)  # noqa: TID251
 _OWN = [name for name in _INHERITED if name.startswith(("GREENROOM_", "RAY_"))]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    faults = parser.getgroup("faults")
+    faults.addoption("--crash-point", type=int, help="run the tests of the companion with a crash at this point only")
+
+
 @dataclass(frozen=True, slots=True)
 class Drivers:
     """Runs programs that use one local Greenroom, whose services stay up between them."""

@@ -1,0 +1,260 @@
+"""Workflows that are run with a crash at every point, and what a driver does with each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel
+
+from runtime import END, START, Graph, add, append
+from runtime.client import AsyncClient
+from runtime.results import ThreadResult
+
+
+class Board(BaseModel):
+    text: str = ""
+    n: int = 0
+    items: list[int] = []
+    squares: list[int] = []
+    notes: Annotated[list[str], append] = []
+    points: Annotated[int, add] = 0
+
+
+SESSION = "companion"
+
+Drive = Callable[[AsyncClient], Awaitable[list[ThreadResult]]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A workflow, and what is done with it."""
+
+    build: Callable[[], list[Graph]]
+    drive: Drive
+    is_exact: bool = True
+    """Whether every thread must have the same entries whatever is killed; not so where a race decides."""
+    may: Callable[[dict[str, Any]], bool] | None = None
+    """Whether a state may be what a race has left; None: it must be that of the run without a crash."""
+
+    def allows(self, expected: tuple[Any, ...], result: tuple[Any, ...]) -> bool:
+        """Whether a turn may end so: (turn, status, state, error)."""
+        if self.may is None:
+            return result == expected
+        return result[:2] + result[3:] == expected[:2] + expected[3:] and self.may(result[2])
+
+
+async def one_turn(client: AsyncClient, **content: Any) -> list[ThreadResult]:
+    session = await client.session("w", id=SESSION)
+    return [await session.run(content)]
+
+
+def note(name: str, takes_s: float = 0.0) -> Callable[[Any], Awaitable[dict[str, Any]]]:
+    """A node that leaves its name in `notes`."""
+
+    async def node(state: Any) -> dict[str, Any]:
+        await asyncio.sleep(takes_s)
+        return {"notes": name, "points": 1}
+
+    return node
+
+
+def line(graph: Graph, *names: str, at: str = START, to: str = END, takes_s: float = 0.0) -> Graph:
+    """Nodes in a row."""
+    for name in names:
+        graph.node(note(name, takes_s), name=name)
+        graph.edge(at, name)
+        at = name
+    graph.edge(at, to)
+    return graph
+
+
+def chain() -> list[Graph]:
+    g = Graph("w", state=Board)
+    g.tool("sum", tool="calculator", arguments={"expression": "6 * 7"}, into="n")
+    for name, takes_s in (("a", 0.0), ("b", 0.05), ("c", 0.0)):
+        g.node(note(name, takes_s), name=name)
+    g.edge(START, "a")
+    g.edge("a", "b")
+    g.edge("b", "sum")
+    g.edge("sum", "c")
+    g.edge("c", END)
+    return [g]
+
+
+async def two_turns(client: AsyncClient) -> list[ThreadResult]:
+    session = await client.session("w", id=SESSION)
+    return [await session.run({"text": "1"}), await session.run({"text": "2"})]
+
+
+async def submitted_turns(client: AsyncClient) -> list[ThreadResult]:
+    session = await client.session("w", id=SESSION)
+    threads = [await session.submit({"text": str(number)}) for number in range(3)]
+    return [await thread.result() for thread in threads]
+
+
+def loop() -> list[Graph]:
+    g = Graph("w", state=Board)
+
+    @g.node
+    async def count(state: Board) -> dict[str, Any]:
+        await asyncio.sleep(0.01)
+        return {"n": state.n + 1, "points": 1}
+
+    g.edge(START, "count")
+    g.edge("count", "count", when="state.n < 4")
+    g.edge("count", END, default=True)
+    return [g]
+
+
+def retried() -> list[Graph]:
+    g = Graph("w", state=Board)
+
+    @g.node(retry=5)
+    async def flaky(state: Board, ctx: Any) -> dict[str, Any]:
+        if ctx.attempt < 3:
+            raise RuntimeError("not yet")
+        return {"notes": "flaky"}
+
+    g.edge(START, "flaky")
+    g.edge("flaky", END)
+    return [g]
+
+
+def failing() -> list[Graph]:
+    g = line(Graph("w", state=Board), "a", to="bad")
+
+    @g.node
+    async def bad(state: Board) -> dict[str, Any]:
+        raise ValueError("broken")
+
+    g.edge("bad", END)
+    return [g]
+
+
+def forked(**policy: Any) -> Callable[[], list[Graph]]:
+    def build() -> list[Graph]:
+        g = Graph("w", state=Board)
+        g.fork("split", **policy)
+        g.edge(START, "split")
+        g.node(note("join"), name="join")
+        for name, takes_s in (("a", 0.01), ("b", 0.05), ("c", 0.3)):
+            line(g, name, f"{name}2", at="split", to="join", takes_s=takes_s)
+        g.edge("join", END)
+        return [g]
+
+    return build
+
+
+def nested() -> list[Graph]:
+    g = Graph("w", state=Board)
+    g.node(note("inner"), name="inner")
+    line(g, "left", to="inner")
+    g.edge("inner", "x")
+    g.edge("inner", "y")
+    for name in ("x", "y"):
+        g.node(note(name, 0.02), name=name)
+        g.edge(name, "inner_join")
+    g.node(note("inner_join"), name="inner_join")
+    g.edge("inner_join", "join")
+    line(g, "right", to="join", takes_s=0.05)
+    g.node(note("join"), name="join")
+    g.edge("join", END)
+    return [g]
+
+
+def mapped(max_concurrency: int) -> Callable[[], list[Graph]]:
+    def build() -> list[Graph]:
+        g = Graph("w", state=Board)
+
+        @g.node
+        async def square(item: int) -> int:
+            await asyncio.sleep(0.01 * item)
+            return item * item
+
+        g.map("each", over="items", node="square", into="squares", max_concurrency=max_concurrency)
+        g.edge(START, "each")
+        g.edge("each", END)
+        return [g]
+
+    return build
+
+
+def mapped_workflow() -> list[Graph]:
+    child = line(Graph("child", state=Board), "p", "q", takes_s=0.02)
+    g = Graph("w", state=Board)
+    g.map("each", over="items", workflow="child", item="n", result="notes", into="notes", max_concurrency=2)
+    g.edge(START, "each")
+    g.edge("each", END)
+    return [child, g]
+
+
+def broken_branch(on_branch_error: str) -> Callable[[], list[Graph]]:
+    def build() -> list[Graph]:
+        g = Graph("w", state=Board)
+        g.fork("split", on_branch_error=on_branch_error)
+        g.edge(START, "split")
+        g.node(note("join"), name="join")
+
+        @g.node
+        async def bad(state: Board) -> dict[str, Any]:
+            await asyncio.sleep(0.02)
+            raise ValueError("broken")
+
+        g.edge("split", "bad")
+        g.edge("bad", "join")
+        line(g, "good", "good2", at="split", to="join", takes_s=0.05)
+        g.edge("join", END)
+        return [g]
+
+    return build
+
+
+def some_branches(count: int) -> Callable[[dict[str, Any]], bool]:
+    """So many of the branches of `forked`, whole and in order."""
+
+    def may(state: dict[str, Any]) -> bool:
+        notes = state["notes"]
+        branches = [name for name in "abc" if name in notes]
+        return len(branches) == count and notes == [*(f"{name}{x}" for name in branches for x in ("", "2")), "join"]
+
+    return may
+
+
+def in_time(state: dict[str, Any]) -> bool:
+    """The branches that were whole at the deadline, in order."""
+    return any(some_branches(count)(state) for count in range(1, 4))
+
+
+async def cancelled_turn(client: AsyncClient) -> list[ThreadResult]:
+    session = await client.session("w", id=SESSION)
+    thread = await session.submit({})
+    await asyncio.sleep(0.07)
+    await thread.cancel("enough")
+    return [await thread.result()]
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "chain": Scenario(chain, two_turns),
+    "queued turns": Scenario(lambda: [line(Graph("w", state=Board), "a", "b", takes_s=0.02)], submitted_turns),
+    "loop": Scenario(loop, one_turn),
+    "retry": Scenario(retried, one_turn),
+    "failure": Scenario(failing, one_turn),
+    "fork all": Scenario(forked(), one_turn),
+    "fork any": Scenario(forked(join="any"), one_turn, is_exact=False, may=some_branches(1)),
+    "fork two": Scenario(forked(join=2), one_turn, is_exact=False, may=some_branches(2)),
+    "fork deadline": Scenario(forked(deadline_s=0.2), one_turn, is_exact=False, may=in_time),
+    "nested forks": Scenario(nested, one_turn),
+    "map": Scenario(mapped(2), lambda client: one_turn(client, items=[3, 1, 2])),
+    "failing branch": Scenario(broken_branch("fail"), one_turn, is_exact=False),
+    "skipped branch": Scenario(broken_branch("skip"), one_turn),
+    "cancelled chain": Scenario(
+        lambda: [line(Graph("w", state=Board), "a", "b", "c", "d", takes_s=0.03)],
+        cancelled_turn,
+        is_exact=False,
+        may=lambda state: state["notes"] == list("abcd")[: state["points"]],
+    ),
+    "cancelled fork": Scenario(forked(), cancelled_turn, is_exact=False),
+}
