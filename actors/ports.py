@@ -76,6 +76,16 @@ class Journal(Protocol):
     async def threads(self, session_id: str) -> list[Head]:
         """Records of all threads of a session, oldest first."""
 
+    async def open_threads(self) -> Mapping[str, str]:
+        """Root threads somebody has to work on -> the host that took or accepted them last.
+
+        A thread is in it from the moment its interaction is accepted, or it is resumed or branched, until its turn is
+        over and no other one waits, or it is paused.
+        """
+
+    async def timers(self, *, until: float | None = None, limit: int = 1_000) -> list[tuple[str, float]]:
+        """Root threads that are paused until a time <= `until` (None: any), with that time: the earliest first."""
+
     def follow(self, thread_id: str, *, after: int = 0) -> AsyncGenerator[JournalEntry | LiveEvent, None]:
         """Entries with seq > `after` and live events, as they come, without end. Entries arrive once and in order."""
 
@@ -120,10 +130,11 @@ class SessionRepository(Protocol):
     async def create(self, session: Session) -> Session:
         """Store unless the id exists; the stored one is returned."""
 
-    async def accept(self, session: Session, interaction: UserInteraction) -> int:
+    async def accept(self, session: Session, interaction: UserInteraction, *, host: str) -> int:
         """Record an interaction, and its session if the id is new; the number of the turn it starts is returned.
 
-        Numbers are 1, 2, 3, ... in each session; the same interaction id again gets the same number.
+        Numbers are 1, 2, 3, ... in each session; the same interaction id again gets the same number. A new one opens
+        the main thread for `host` (see `Journal.open_threads`), unless it is open already, or paused.
         """
 
     async def interaction(self, session_id: str, turn: int) -> UserInteraction | None:
@@ -167,6 +178,9 @@ class Store(Protocol):
     @property
     def workflows(self) -> WorkflowRepository:
         """Workflows."""
+
+    async def next_incarnation(self) -> int:
+        """A number that nobody has got before: 1, 2, 3, ..., perhaps with gaps."""
 
     async def ping(self) -> Mapping[str, Any]:
         """Facts about the server (`version`, ...). Raises `StoreUnavailable`."""

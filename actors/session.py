@@ -139,7 +139,7 @@ class SessionActor:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _accept(self, interaction: UserInteraction, done: asyncio.Future[TurnDone] | None) -> int:
-        turn = await self._sessions.accept(self.session, interaction)
+        turn = await self._sessions.accept(self.session, interaction, host=self._services.host)
         self._accepted[turn] = interaction
         if done is not None:
             self._waiting.setdefault(turn, []).append(done)

@@ -98,6 +98,7 @@ class _Kept:
         self.live = store.live
         self.sessions = store.sessions
         self.workflows = store.workflows
+        self.next_incarnation = store.next_incarnation
         self.ping = store.ping
 
     async def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,16 +20,17 @@ from actors.stores.checks import (
     open_next,
     unknown,
 )
+from actors.stores.index import index_change
 from actors.stores.link import RedisLink
 from actors.stores.records import CURSOR, THREAD
 from actors.stores.tail import Tail, seq_of
 from actors.stores.writer import ScriptWriter
 from graphs.journal import CorruptRecord, Cursor, JournalEntry, Snapshot, open_snapshot, seal
-from graphs.threads import Thread, path_of, session_of
+from graphs.threads import Thread, is_root, path_of, session_of
 
 _PAGE = 1_000
 """Entries or records fetched in one round trip."""
-_FIELDS = ("thread", "seq", "epoch", "host", "cursor", "updated_at")
+_FIELDS = ("thread", "seq", "epoch", "host", "cursor", "updated_at", "fenced")
 
 
 class RedisJournal:
@@ -69,11 +70,13 @@ class RedisJournal:
             ActiveElsewhere: Its turn is running on another host, which is not `lost`.
         """
         check_activate(thread_id, create)
-        args: list[Any] = [host, lost]
+        args: list[Any] = [thread_id, host, lost]
         if create is not None:
             cursor = Cursor(status=create.state)
             args += [THREAD.encode(create), path_of(thread_id), CURSOR.encode(cursor), repr(create.updated_at)]
         script_keys = [keys.record(thread_id), keys.threads(session_of(thread_id))]
+        if is_root(thread_id):
+            script_keys.append(keys.OPEN)
         fields = await self._writer.script("activate", script_keys, args)
         if fields is None:
             raise unknown(thread_id)
@@ -105,20 +108,24 @@ class RedisJournal:
         """
         check_append(entries, snapshot)
         first, last = entries[0].seq, entries[-1]
-        answer = await self._writer.script(
-            "append",
-            [keys.record(thread_id), keys.journal(thread_id), keys.snapshots(thread_id)],
-            [
-                epoch,
-                first,
-                op_id,
-                repr(last.at),
-                CURSOR.encode(last.cursor),
-                snapshot.seq if snapshot else b"",
-                seal(snapshot) if snapshot else b"",
-                *map(seal, entries),
-            ],
-        )
+        script_keys = [keys.record(thread_id), keys.journal(thread_id), keys.snapshots(thread_id)]
+        args: list[Any] = [
+            epoch,
+            first,
+            op_id,
+            repr(last.at),
+            CURSOR.encode(last.cursor),
+            snapshot.seq if snapshot else b"",
+            seal(snapshot) if snapshot else b"",
+            *map(seal, entries),
+        ]
+        change = index_change(thread_id, entries)
+        if change is not None:
+            session_id = session_of(thread_id)
+            script_keys += [keys.OPEN, keys.TIMERS, keys.interactions(session_id), keys.ACTIVE]
+            due = "" if change.due is None else repr(change.due)
+            args += [change.change, thread_id, session_id, due, "" if change.turn is None else change.turn]
+        answer = await self._writer.script("append", script_keys, args)
         if answer != 0:
             raise _refusal(answer, thread_id, epoch, first)
 
@@ -174,6 +181,21 @@ class RedisJournal:
                 pipeline.hmget(keys.record(thread_id), _FIELDS)
             return await pipeline.execute()
 
+    async def open_threads(self) -> Mapping[str, str]:
+        """Root threads somebody has to work on -> the host that took or accepted them last."""
+        found: dict[bytes, bytes] = await self._link.run(lambda: self._link.client.hgetall(keys.OPEN))
+        return {thread_id.decode(): host.decode() for thread_id, host in found.items()}
+
+    async def timers(self, *, until: float | None = None, limit: int = 1_000) -> list[tuple[str, float]]:
+        """Root threads that are paused until a time, with that time: the earliest first."""
+        latest = "+inf" if until is None else repr(until)
+        found = await self._link.run(
+            lambda: self._link.client.zrangebyscore(
+                keys.TIMERS, "-inf", latest, start=0, num=max(limit, 0), withscores=True
+            )
+        )
+        return [(thread_id.decode(), due) for thread_id, due in found]
+
     async def follow(self, thread_id: str, *, after: int = 0) -> AsyncGenerator[JournalEntry | LiveEvent, None]:
         """Entries with seq > `after` and live events, as they come, without end.
 
@@ -210,8 +232,8 @@ def _refusal(answer: list[Any], thread_id: str, epoch: int, first: int) -> Excep
 def _head(thread_id: str, fields: Sequence[bytes]) -> Head:
     key = keys.record(thread_id)
     try:
-        thread, seq, epoch, host, cursor, updated_at = fields
-        numbers = int(seq), int(epoch), float(updated_at)
+        thread, seq, epoch, host, cursor, updated_at, fenced_writes = fields
+        numbers = int(seq), int(epoch), float(updated_at), int(fenced_writes or 0)
     except (TypeError, ValueError) as error:
         raise CorruptRecord(f"{key}: {error}", key=key, thread_id=thread_id, seq=0) from error
     position = CURSOR.decode(cursor, key=key, thread_id=thread_id, seq=numbers[0])
@@ -225,4 +247,5 @@ def _head(thread_id: str, fields: Sequence[bytes]) -> Head:
         epoch=numbers[1],
         cursor=position,
         host=host.decode(),
+        fenced=numbers[3],
     )

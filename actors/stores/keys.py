@@ -6,6 +6,14 @@ from graphs.threads import path_of, session_of
 
 SESSIONS = "gr:sessions"
 """Sorted set: session id by created_at."""
+ACTIVE = "gr:sessions:active"
+"""Sorted set: session id by the last time something began or ended in it."""
+OPEN = "gr:open"
+"""Hash: root thread somebody has to work on -> the host that does."""
+TIMERS = "gr:timers"
+"""Sorted set: paused root thread by the time it goes on."""
+INCARNATIONS = "gr:incarnations"
+"""Number: how often somebody has asked for the next one."""
 WORKFLOWS = "gr:workflows"
 """Hash: `id@version+build` -> sealed spec."""
 WORKFLOW_INDEX = "gr:workflows:index"
@@ -43,7 +51,7 @@ def threads(session_id: str) -> str:
 
 
 def record(thread_id: str) -> str:
-    """Hash of a thread: thread, epoch, host, seq, cursor, updated_at."""
+    """Hash of a thread: thread, epoch, host, seq, cursor, updated_at, fenced."""
     return f"gr:{{{session_of(thread_id)}}}:t:{path_of(thread_id)}"
 
 

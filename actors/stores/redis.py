@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from actors.stores import keys
 from actors.stores.journal import RedisJournal
 from actors.stores.link import RedisLink
 from actors.stores.live import RedisLiveFeed
@@ -50,6 +51,10 @@ class RedisStore:
             await store.close()
             raise
         return store
+
+    async def next_incarnation(self) -> int:
+        """A number that nobody has got before: 1, 2, 3, ..., with gaps where an answer was lost."""
+        return int(await self._link.run(lambda: self._link.client.incr(keys.INCARNATIONS)))
 
     async def ping(self) -> Mapping[str, Any]:
         """Facts about the server, from one attempt. Raises `StoreUnavailable`.

@@ -11,6 +11,7 @@ from actors.stores.link import RedisLink
 from actors.stores.records import INTERACTION, SESSION
 from actors.stores.writer import Part, ScriptWriter
 from graphs.sessions import Session, UserInteraction
+from graphs.threads import main_thread_id
 
 _FIELD = "session"
 
@@ -35,10 +36,29 @@ class RedisSessions:
         await self._link.run(partial(self._index, stored))
         return stored
 
-    async def accept(self, session: Session, interaction: UserInteraction) -> int:
-        """Record an interaction, and its session if the id is new; the number of its turn is returned."""
-        script_keys = [keys.session(session.id), keys.interactions(session.id), keys.turns(session.id)]
-        args: list[Part] = [SESSION.encode(session), interaction.interaction_id, INTERACTION.encode(interaction)]
+    async def accept(self, session: Session, interaction: UserInteraction, *, host: str) -> int:
+        """Record an interaction, and its session if the id is new; the number of its turn is returned.
+
+        `host` works on the main thread from now on, unless another one does, or it is paused.
+        """
+        main = main_thread_id(session.id)
+        script_keys = [
+            keys.session(session.id),
+            keys.interactions(session.id),
+            keys.turns(session.id),
+            keys.record(main),
+            keys.OPEN,
+            keys.ACTIVE,
+        ]
+        args: list[Part] = [
+            SESSION.encode(session),
+            interaction.interaction_id,
+            INTERACTION.encode(interaction),
+            session.id,
+            main,
+            host,
+            repr(interaction.timestamp),
+        ]
         turn, blob = await self._writer.script("accept", script_keys, args)
         if turn == 1:  # it may be new, or whoever stored it may have died before this
             stored = SESSION.decode(blob, key=keys.session(session.id))
@@ -89,12 +109,14 @@ class RedisSessions:
                 pipeline.zrem(keys.user_sessions(before.user_id), session.id)
             for index in (keys.SESSIONS, keys.user_sessions(session.user_id)):
                 pipeline.zadd(index, {session.id: session.created_at})
+            pipeline.zadd(keys.ACTIVE, {session.id: session.created_at}, nx=True)
             await pipeline.execute()
 
     async def _index(self, session: Session) -> None:
         async with self._link.client.pipeline(transaction=False) as pipeline:
             for index in (keys.SESSIONS, keys.user_sessions(session.user_id)):
                 pipeline.zadd(index, {session.id: session.created_at})
+            pipeline.zadd(keys.ACTIVE, {session.id: session.created_at}, nx=True)
             await pipeline.execute()
 
     async def _load(self, session_ids: Sequence[str]) -> Sequence[bytes | None]:

@@ -15,7 +15,7 @@ from actors.catalog import Catalog
 from actors.errors import Overloaded, StoreUnavailable
 from actors.network import Network
 from actors.protocol import RunBranch, RunSegment
-from actors.stores.memory import MemoryWorkflows
+from actors.stores.memory_records import MemoryWorkflows
 from runtime import END, START, AsyncLocalRuntime, Graph, ResultTimeout, ThreadState, append
 from tests.component.actors_kit import (
     CANCELLED,

@@ -16,6 +16,7 @@ from actors.ports import TokenChunk
 from actors.stores.redis import RedisStore
 from graphs.journal import CorruptRecord, Cursor, EntryKind, JournalEntry
 from graphs.threads import Thread, ThreadType
+from tests.conformance.conftest import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +37,7 @@ def url_of(server: ValkeyServer, *, password: str = "") -> str:
 def durable(tmp_path: Path) -> Iterator[ValkeyServer]:
     """A server that a test may kill and start again."""
     config = {"appendonly": "yes", "appendfsync": "always"}
-    server = ValkeyServer(data_dir=tmp_path / "durable", persist=True, config=config)
+    server = ValkeyServer(port=free_port(), data_dir=tmp_path / "durable", persist=True, config=config)
     server.start()
     yield server
     if server.is_running():

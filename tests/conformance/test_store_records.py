@@ -61,7 +61,7 @@ class TestInteractions:
 
     async def test_each_starts_the_next_turn_and_is_accepted_once(self, store: Store):
         ids = ["x", "y", "x", "z", "y"]
-        turns = [await store.sessions.accept(self.session(), self.interaction(each)) for each in ids]
+        turns = [await store.sessions.accept(self.session(), self.interaction(each), host="h") for each in ids]
 
         assert turns == [1, 2, 1, 3, 2]
         assert [await store.sessions.interaction("a", turn) for turn in range(-1, 5)] == [
@@ -74,22 +74,22 @@ class TestInteractions:
         ]
 
     async def test_the_first_accepted_stays(self, store: Store):
-        await store.sessions.accept(self.session(), self.interaction("x"))
-        await store.sessions.accept(self.session(), self.interaction("x", b"other"))
+        await store.sessions.accept(self.session(), self.interaction("x"), host="h")
+        await store.sessions.accept(self.session(), self.interaction("x", b"other"), host="h")
 
         assert await store.sessions.interaction("a", 1) == self.interaction("x")
         assert await store.sessions.interaction("b", 1) is None
 
     async def test_a_new_session_is_recorded_with_it_and_a_stored_one_stays(self, store: Store):
-        await store.sessions.accept(self.session(), self.interaction("x"))
-        await store.sessions.accept(self.session("bob"), self.interaction("x"))
+        await store.sessions.accept(self.session(), self.interaction("x"), host="h")
+        await store.sessions.accept(self.session("bob"), self.interaction("x"), host="h")
 
         assert await store.sessions.find_by_id("a") == self.session()
         assert await store.sessions.list() == await store.sessions.list(user_id="ada") == [self.session()]
         assert await store.sessions.list(user_id="bob") == []
 
     async def test_numbers_have_no_gaps_when_many_come_at_once(self, store: Store):
-        accepts = (store.sessions.accept(self.session(), self.interaction(f"i{n % 50}")) for n in range(100))
+        accepts = (store.sessions.accept(self.session(), self.interaction(f"i{n % 50}"), host="h") for n in range(100))
         turns = await asyncio.gather(*accepts)
 
         assert turns[:50] == turns[50:]

@@ -15,13 +15,13 @@ from actors.ports import Store
 from actors.stores.memory import MemoryStore
 from actors.stores.redis import RedisStore
 from graphs.errors import GreenroomError
-from graphs.journal import Cursor, EntryKind, JournalEntry, Snapshot
+from graphs.journal import Cursor, EntryKind, JournalEntry, Pause, PauseKind, Snapshot
 from graphs.sessions import InteractionType, Session, UserInteraction
 from graphs.threads import Thread, ThreadState, ThreadType, session_of
 
 pytestmark = pytest.mark.integration
 
-thread_ids = st.sampled_from(["a:0", "a:0.1.0", "b:0", "a}:0"])
+thread_ids = st.sampled_from(["a:0", "a:0.1.0", "b:0", "a}:0", "p:0", "p:0~1-x"])
 hosts = st.sampled_from(["", "h", "i"])
 small = st.integers(0, 6)
 times = st.floats(0, 4e9)
@@ -33,6 +33,8 @@ operations = st.one_of(
     st.tuples(st.just("append"), thread_ids, small, small, small, st.sampled_from("xy"), states, st.none() | small),
     st.tuples(st.just("append_next"), thread_ids, st.integers(1, 3), st.sampled_from("xy"), states, st.booleans()),
     st.tuples(st.just("head"), thread_ids),
+    st.tuples(st.just("open_threads")),
+    st.tuples(st.just("timers"), st.none() | times, st.integers(-1, 4)),
     st.tuples(st.just("read"), thread_ids, st.integers(-2, 6), st.none() | st.integers(-1, 4)),
     st.tuples(st.just("snapshot"), thread_ids, st.none() | st.integers(-1, 6)),
     st.tuples(st.just("threads"), st.sampled_from(["a", "b", "a}", "c"])),
@@ -78,11 +80,10 @@ class Driver:
         return await self.store.journal.activate(thread_id, host, create=thread, lost=lost)
 
     async def append(self, thread_id, epoch, first, count, op_id, state, snapshot_seq) -> None:
-        cursor = Cursor(turn=1, status=state, node="n")
-        entries = [
-            JournalEntry(seq=seq, kind=EntryKind.STEP_FINISHED, cursor=cursor, at=seq / 3)
-            for seq in range(first, first + count)
-        ]
+        pause = Pause(kind=PauseKind.TIMER, until=first / 3) if state is ThreadState.PAUSED and count > 1 else None
+        cursor = Cursor(turn=count, status=state, node="n", pause=pause)
+        kind = EntryKind.TURN_STARTED if op_id == "x" else EntryKind.STEP_FINISHED
+        entries = [JournalEntry(seq=seq, kind=kind, cursor=cursor, at=seq / 3) for seq in range(first, first + count)]
         snapshot = Snapshot(seq=snapshot_seq or 0, cursor=cursor, state=b"s", created_at=1.0)
         await self.store.journal.append(
             thread_id, epoch, entries, op_id=op_id, snapshot=None if snapshot_seq is None else snapshot
@@ -93,6 +94,12 @@ class Driver:
         epoch, first = (head.epoch, head.seq + 1) if head else (0, 1)
         last = first + count - 1
         await self.append(thread_id, epoch, first, count, op_id, state, last if with_snapshot else None)
+
+    async def open_threads(self) -> Any:
+        return await self.store.journal.open_threads()
+
+    async def timers(self, until: float | None, limit: int) -> Any:
+        return await self.store.journal.timers(until=until, limit=limit)
 
     async def head(self, thread_id: str) -> Any:
         return await self.store.journal.head(thread_id)
@@ -122,7 +129,7 @@ class Driver:
             content=b"",
             timestamp=at,
         )
-        return await self.store.sessions.accept(session, interaction)
+        return await self.store.sessions.accept(session, interaction, host="h")
 
     async def interaction(self, session_id: str, turn: int) -> Any:
         return await self.store.sessions.interaction(session_id, turn)

@@ -1,0 +1,45 @@
+"""What an append changes in the indexes of open threads and of timers: a pure decision that both stores carry out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from graphs.journal import EntryKind, JournalEntry
+from graphs.threads import MAIN, ThreadState, is_root, path_of
+
+_OPENING = frozenset({EntryKind.TURN_STARTED, EntryKind.RESUMED, EntryKind.BRANCHED, EntryKind.RESTORED})
+
+
+class Change(StrEnum):
+    """What becomes of a root thread."""
+
+    OPEN = "open"  #: somebody has to work on it
+    PAUSE = "pause"  #: nobody has to, until it is resumed
+    CLOSE = "close"  #: nobody has to, unless the next turn waits already
+
+
+class IndexChange(NamedTuple):
+    """One change."""
+
+    change: Change
+    due: float | None = None
+    """Unix seconds at which a paused thread goes on by itself."""
+    turn: int | None = None
+    """The turn that is over, of a thread that may have a next one."""
+
+
+def index_change(thread_id: str, entries: Sequence[JournalEntry]) -> IndexChange | None:
+    """The change that goes with an append; None, as for every step, if there is none."""
+    cursor = entries[-1].cursor
+    running = cursor.status is ThreadState.RUNNING
+    if running and not any(entry.kind in _OPENING for entry in entries):
+        return None
+    if not is_root(thread_id) or cursor.status is ThreadState.PENDING:
+        return None
+    if running:
+        return IndexChange(Change.OPEN)
+    if cursor.status is ThreadState.PAUSED:
+        return IndexChange(Change.PAUSE, due=None if cursor.pause is None else cursor.pause.until)
+    return IndexChange(Change.CLOSE, turn=cursor.turn if path_of(thread_id) == MAIN else None)

@@ -1,0 +1,102 @@
+"""Sessions and workflows in memory: same answers and same stored bytes as in Redis, no server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from actors.stores import keys
+from actors.stores.memory_journal import MemoryIndex, MemoryJournal
+from actors.stores.records import INTERACTION, SESSION, open_bytes, seal_bytes
+from graphs.sessions import Session, UserInteraction
+from graphs.threads import ThreadState, main_thread_id
+
+
+class MemorySessions:
+    """Session records (port `SessionRepository`)."""
+
+    def __init__(self, journal: MemoryJournal, index: MemoryIndex) -> None:
+        self._journal = journal
+        self._index = index
+        self.records: dict[str, bytes] = {}
+        """Session id -> sealed session."""
+        self.interactions: dict[str, list[bytes]] = {}
+        """Session id -> sealed interactions; the first starts turn 1."""
+        self._turns: dict[tuple[str, str], int] = {}
+        """(session id, interaction id) -> number of its turn."""
+
+    async def save(self, session: Session) -> None:
+        """Create or replace."""
+        self.records[session.id] = SESSION.encode(session)
+        self._index.active.setdefault(session.id, session.created_at)
+
+    async def create(self, session: Session) -> Session:
+        """Store unless the id exists; the stored one is returned."""
+        stored = self._open(session.id, self.records.setdefault(session.id, SESSION.encode(session)))
+        self._index.active.setdefault(session.id, stored.created_at)
+        return stored
+
+    async def accept(self, session: Session, interaction: UserInteraction, *, host: str) -> int:
+        """Record an interaction, and its session if the id is new; the number of its turn is returned.
+
+        `host` works on the main thread from now on, unless another one does, or it is paused.
+        """
+        self.records.setdefault(session.id, SESSION.encode(session))
+        key = session.id, interaction.interaction_id
+        if key not in self._turns:
+            interactions = self.interactions.setdefault(session.id, [])
+            interactions.append(INTERACTION.encode(interaction))
+            self._turns[key] = self._index.turns[session.id] = len(interactions)
+            self._index.touch(session.id, interaction.timestamp)
+            main = main_thread_id(session.id)
+            if self._journal.status(main) is not ThreadState.PAUSED:
+                self._index.open.setdefault(main, host)
+        return self._turns[key]
+
+    async def interaction(self, session_id: str, turn: int) -> UserInteraction | None:
+        """The interaction that starts `turn`. Raises `CorruptRecord`."""
+        interactions = self.interactions.get(session_id, [])
+        if not 0 < turn <= len(interactions):
+            return None
+        return INTERACTION.decode(interactions[turn - 1], key=keys.interactions(session_id))
+
+    async def find_by_id(self, session_id: str) -> Session | None:
+        """The session, if there is one. Raises `CorruptRecord`."""
+        blob = self.records.get(session_id)
+        return None if blob is None else self._open(session_id, blob)
+
+    async def list(self, *, user_id: str | None = None, limit: int = 100) -> list[Session]:
+        """Newest first. Raises `CorruptRecord`."""
+        sessions = [self._open(session_id, blob) for session_id, blob in self.records.items()]
+        sessions.sort(key=lambda session: (session.created_at, session.id.encode()), reverse=True)
+        return [session for session in sessions if user_id in (None, session.user_id)][: max(limit, 0)]
+
+    def _open(self, session_id: str, blob: bytes) -> Session:
+        return SESSION.decode(blob, key=keys.session(session_id))
+
+
+class MemoryWorkflows:
+    """Stored workflow specs (port `WorkflowRepository`)."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, bytes] = {}
+        """Ref -> sealed spec."""
+        self._latest: dict[str, str] = {}
+        """`id@version` or `id` -> ref saved last."""
+        self._times: dict[str, tuple[float, float]] = {}
+
+    async def save(self, ref: str, spec: bytes, *, at: float) -> None:
+        """Store the spec of a build, and make it what `id@version` and `id` name. `at` is Unix seconds."""
+        self.records[ref] = seal_bytes(spec)
+        for alias in keys.aliases(ref):
+            self._latest[alias] = ref
+        self._times[ref] = (self._times.get(ref, (at, at))[0], at)
+
+    async def get(self, ref: str) -> tuple[str, bytes] | None:
+        """(ref, spec) of a build, or of the one saved last if `ref` is an alias. Raises `CorruptRecord`."""
+        ref = self._latest.get(ref, ref)
+        blob = self.records.get(ref)
+        return None if blob is None else (ref, open_bytes(blob, key=f"{keys.WORKFLOWS} {ref}"))
+
+    async def list(self) -> Mapping[str, tuple[float, float]]:
+        """Ref -> (created_at, updated_at), in order of the ref."""
+        return dict(sorted(self._times.items()))
