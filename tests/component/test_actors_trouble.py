@@ -177,10 +177,10 @@ async def test_a_turn_whose_driver_left_while_it_was_accepted_runs(monkeypatch: 
         sessions = rt.records.store.sessions
         accept = sessions.accept
 
-        async def slow(*args: Any) -> int:
+        async def slow(*args: Any, **options: Any) -> int:
             entered.set()
             await go_on.wait()
-            return await accept(*args)
+            return await accept(*args, **options)
 
         monkeypatch.setattr(sessions, "accept", slow)
         running = asyncio.create_task(session.run({}))
