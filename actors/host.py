@@ -33,7 +33,7 @@ from actors.thread import ThreadActor, ThreadServices
 from graphs.errors import BusinessRuleViolation, NotFoundError
 from graphs.journal import EntryKind, Usage
 from graphs.sessions import Session
-from graphs.threads import MAIN, Thread, ThreadState, path_of, session_of
+from graphs.threads import Thread, ThreadState, is_root, main_thread_id, session_of
 
 
 @dataclass(slots=True)
@@ -60,6 +60,7 @@ class Host:
         self._repository = sessions
         self._admission = Admission(services.host, capacity, services.clock)
         self._sessions: dict[str, SessionActor] = {}
+        """Id of a root thread -> who runs it."""
         self._branches: dict[str, _Branch] = {}
         self._branches_total = 0
 
@@ -100,7 +101,7 @@ class Host:
             return await actor.start_turn(request)
 
     async def _await_turn(self, request: AwaitTurn) -> TurnDone:
-        with self._used(await self._loaded_session(request.thread_id), request.lost) as actor:
+        with self._used(await self._root(request.thread_id), request.lost) as actor:
             return await actor.outcome(request.turn)
 
     @contextmanager
@@ -114,26 +115,33 @@ class Host:
             actor.users -= 1
             self._unload(actor)
 
-    def _session(self, session: Session) -> SessionActor:
-        actor = self._sessions.get(session.id)
+    def _session(self, session: Session, branch: Thread | None = None) -> SessionActor:
+        root = branch.id if branch is not None else main_thread_id(session.id)
+        actor = self._sessions.get(root)
         if actor is None:
-            actor = SessionActor(session, self._repository, self._services, self._admission, self._unload)
-            self._sessions[session.id] = actor
+            actor = SessionActor(session, self._repository, self._services, self._admission, self._unload, branch)
+            self._sessions[root] = actor
         return actor
 
     def _unload(self, actor: SessionActor) -> None:
         if actor.resting:
-            self._sessions.pop(actor.session.id, None)
+            self._sessions.pop(actor.root, None)
 
-    async def _loaded_session(self, thread_id: str) -> SessionActor:
-        session_id = session_of(thread_id)
-        known = self._sessions.get(session_id)
+    async def _root(self, thread_id: str) -> SessionActor:
+        """Who runs a root thread. Raises `NotFoundError`."""
+        known = self._sessions.get(thread_id)
         if known is not None:
             return known
+        session_id = session_of(thread_id)
         session = await self._repository.find_by_id(session_id)
         if session is None:
             raise NotFoundError(f"no session {session_id!r}", kind="session", key=session_id)
-        return self._session(session)
+        if thread_id == main_thread_id(session_id):
+            return self._session(session)
+        head = await self._services.journal.head(thread_id)
+        if head is None:
+            raise NotFoundError(f"no thread {thread_id!r}", kind="thread", key=thread_id)
+        return self._session(session, head.thread)
 
     # --- parallel threads -------------------------------------------------------------------------------------------
 
@@ -180,8 +188,8 @@ class Host:
     async def _cancel(self, request: CancelThread) -> Usage:
         """Cancel a turn; the tokens it has used are returned when that is recorded."""
         thread_id, reason = request.thread_id, request.reason
-        if path_of(thread_id) == MAIN:
-            with self._used(await self._loaded_session(thread_id), request.lost) as actor:
+        if is_root(thread_id):
+            with self._used(await self._root(thread_id), request.lost) as actor:
                 await actor.cancel(request.turn, reason)
             return Usage()
         head = None if thread_id in self._branches else await self._services.journal.head(thread_id)

@@ -1,4 +1,4 @@
-"""The session actor: one user's turns, one at a time and in order, on the session's main thread."""
+"""The session actor: one user's turns, one at a time and in order, on the session's main thread or on a branch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ MAX_WAITING_TURNS = 1_000
 
 
 class SessionActor:
-    """One activation of a session: it works while turns are waiting.
+    """One activation of a session's root thread: it works while turns are waiting.
 
     Args:
-        session: Its record.
+        session: Record of the session.
         sessions: Where interactions are recorded.
         services: What its thread needs of the host.
         admission: The places of the host; it takes one while it works.
         on_rest: Called each time there is nothing more to do, so that the host can unload it.
+        branch: Record of the what-if branch that it runs, which has one turn; None: it runs the main thread.
     """
 
     def __init__(
@@ -37,8 +38,11 @@ class SessionActor:
         services: ThreadServices,
         admission: Admission,
         on_rest: Callable[[SessionActor], None],
+        branch: Thread | None = None,
     ) -> None:
         self.session = session
+        self.root = branch.id if branch is not None else main_thread_id(session.id)
+        """Id of its thread."""
         self.users = 0
         """Requests the host has under way in it."""
         self.lost = ""
@@ -47,7 +51,8 @@ class SessionActor:
         self._services = services
         self._admission = admission
         self._on_rest = on_rest
-        self._priority = ThreadPriority.NORMAL
+        self._branch = branch
+        self._priority = branch.metadata.priority if branch is not None else ThreadPriority.NORMAL
         self._waiting: dict[int, list[asyncio.Future[TurnDone]]] = {}
         self._cancelled: dict[int, str] = {}
         """Turn -> why it is to be cancelled."""
@@ -96,7 +101,7 @@ class SessionActor:
         accepting.add_done_callback(self._was_accepted)
         turn = await asyncio.shield(accepting)
         if not request.wait:
-            return TurnAccepted(thread_id=main_thread_id(self.session.id), turn=turn)
+            return TurnAccepted(thread_id=self.root, turn=turn)
         return await self._over(turn, done)
 
     async def outcome(self, turn: int) -> TurnDone:
@@ -115,7 +120,7 @@ class SessionActor:
         self.wake()
         thread = await asyncio.shield(self._loaded)
         known = turn <= thread.cursor.turn or turn in self._accepted
-        if not known and await self._sessions.interaction(self.session.id, turn) is None:
+        if not known and await self._interaction(turn) is None:
             return
         thread = self._thread or thread
         if not _is_over(thread, turn):
@@ -129,7 +134,7 @@ class SessionActor:
         self._woken = True
         if self._worker is None:
             self._loaded = asyncio.get_running_loop().create_future()
-            self._worker = asyncio.create_task(self._work(), name=f"session {self.session.id}")
+            self._worker = asyncio.create_task(self._work(), name=f"session of {self.root}")
 
     async def close(self) -> None:
         """Stop where it stands; what is unfinished is taken up by the next activation."""
@@ -166,7 +171,7 @@ class SessionActor:
 
     async def _work(self) -> None:
         try:
-            async with self._admission.place(main_thread_id(self.session.id), self._priority, self.session.user_id):
+            async with self._admission.place(self.root, self._priority, self.session.user_id):
                 await patiently(self._services.clock, self._run_turns)
         except asyncio.CancelledError:
             self._fail(DestinationDied("the host is closing; ask again", destination=self._services.host))
@@ -180,7 +185,7 @@ class SessionActor:
     async def _run_turns(self) -> None:
         """Activate the main thread, and run turns while there are any."""
         again = self._thread is not None
-        thread = self._thread = await ThreadActor.activate(self._main_thread(), self._services, lost=self.lost)
+        thread = self._thread = await ThreadActor.activate(self._root_thread(), self._services, lost=self.lost)
         if again or thread.cursor.status is ThreadState.RUNNING:
             self._may_be_more = True  # whoever has left it there may have left interactions too
         if not self._loaded.done():
@@ -213,9 +218,12 @@ class SessionActor:
         known = self._accepted.pop(turn, None)
         if known is not None or not (self._accepted or self._may_be_more):
             return known
-        interaction = await self._sessions.interaction(self.session.id, turn)
+        interaction = await self._interaction(turn)
         self._may_be_more = interaction is not None
         return interaction
+
+    async def _interaction(self, turn: int) -> UserInteraction | None:
+        return None if self._branch is not None else await self._sessions.interaction(self.session.id, turn)
 
     async def _answer(self, thread: ThreadActor) -> None:
         """Answer those who wait for a turn that is over."""
@@ -248,10 +256,12 @@ class SessionActor:
         self._cancelled.clear()
         self._may_be_more = True
 
-    def _main_thread(self) -> Thread:
+    def _root_thread(self) -> Thread:
+        if self._branch is not None:
+            return self._branch
         now = self._services.clock.now()
         return Thread(
-            id=main_thread_id(self.session.id),
+            id=self.root,
             session_id=self.session.id,
             thread_type=ThreadType.MAIN,
             workflow=self.session.workflow_id,

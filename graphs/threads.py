@@ -129,6 +129,14 @@ def is_root(thread_id: str) -> bool:
     return "." not in path_of(thread_id).rpartition("~")[2]
 
 
+def root_of(thread_id: str) -> str:
+    """Id of the thread that runs by itself and that `thread_id` is below; its own, if it is one."""
+    before, tilde, rest = thread_id.rpartition("~")
+    if tilde and ":" not in rest:
+        return f"{before}~{rest.partition('.')[0]}"
+    return main_thread_id(session_of(thread_id))
+
+
 def session_of(thread_id: str) -> str:
     """Session id inside a thread id."""
     return thread_id.rpartition(":")[0]

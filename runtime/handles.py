@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from actors.ports import Head
 from actors.protocol import Message, TurnAccepted, TurnDone
 from graphs.sessions import Session
-from graphs.threads import MAIN, ThreadPriority, ThreadState, main_thread_id, path_of
+from graphs.threads import ThreadPriority, ThreadState, is_root, main_thread_id
 from runtime.errors import ResultTimeout
 from runtime.events import Event
 from runtime.records import Records
@@ -135,7 +135,7 @@ class AsyncThread:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                if path_of(self.id) == MAIN and not await self._is_over():
+                if is_root(self.id) and not await self._is_over():
                     return await self._client.outcome(self.id, self.turn)
                 return await self._client.records.result(self.id, self.turn)
         except TimeoutError:
