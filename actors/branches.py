@@ -306,6 +306,7 @@ class _ForkRun:
             steps=parent.cursor.steps,
             content=content,
             state=self._base if shares_state else None,
+            durability=parent.cursor.durability,
         )
 
     async def _release(self) -> None:

@@ -169,7 +169,14 @@ class Host:
         thread, services = request.thread, self._services
         actor = branch.actor = await ThreadActor.activate(thread, services, base=request.state, lost=request.lost)
         if actor.cursor.status is ThreadState.PENDING:
-            await actor.start_turn(1, request.content, at=request.at, stop_at=request.stop_at, steps=request.steps)
+            await actor.start_turn(
+                1,
+                request.content,
+                at=request.at,
+                stop_at=request.stop_at,
+                steps=request.steps,
+                durability=request.durability,
+            )
         if branch.cancelled is not None:
             actor.cancel(branch.cancelled)
         await actor.run()

@@ -8,12 +8,14 @@ from typing import Any, Protocol
 
 import msgspec
 
+from actors.blocking import BlockingPool
 from actors.branches import Branches
 from actors.catalog import Catalog, FunctionSource, ModelSource
-from actors.executors.base import Executor, NodeRunner
+from actors.executors.base import Executor, ExecutorServices
 from actors.executors.function import FunctionRunner
 from actors.executors.live import LiveReporter
 from actors.executors.llm import LlmRunner
+from actors.executors.runner import NodeRunner
 from actors.executors.tool import ToolRunner
 from actors.host import Host
 from actors.llm.settings import ModelSettings
@@ -129,26 +131,26 @@ class ActorProcess:
         store, catalog, clock = self._common()
         kind = self._spec.kind
         settings = self._spec.settings.executor(kind)
-        executor = Executor(
-            self._spec.address,
-            kind,
-            self._runner(kind, settings.concurrency, catalog),
-            store.journal,
-            LiveReporter(store.live, clock),
-            catalog,
-            clock,
-            settings.segment_steps,
+        blocking = BlockingPool(settings.concurrency)
+        services = ExecutorServices(
+            address=self._spec.address,
+            journal=store.journal,
+            live=LiveReporter(store.live, clock),
+            catalog=catalog,
+            clock=clock,
+            blocking=blocking,
         )
+        executor = Executor(kind, self._runner(kind, catalog, blocking), services, settings.segment_steps)
         return self._services.register(Executor, executor, close=executor.close)
 
-    def _runner(self, kind: str, concurrency: int, catalog: Catalog) -> NodeRunner:
+    def _runner(self, kind: str, catalog: Catalog, blocking: BlockingPool) -> NodeRunner:
         match kind:
             case "function":
-                return FunctionRunner(concurrency)
+                return FunctionRunner(blocking)
             case "llm":
                 return LlmRunner(catalog, self._spec.settings.models)
             case "tool":
-                return ToolRunner(build_tools())
+                return ToolRunner(build_tools(blocking=blocking))
             case _:
                 raise ValueError(f"no executor runs nodes of kind {kind!r}")
 

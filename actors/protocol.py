@@ -8,7 +8,7 @@ import msgspec
 
 from actors.llm.settings import ModelSettings
 from graphs.errors import ErrorInfo
-from graphs.journal import Cursor, Pause, Usage
+from graphs.journal import Cursor, JournalEntry, Pause, Usage
 from graphs.sessions import Session
 from graphs.threads import Durability, Thread, ThreadPriority, ThreadState
 from graphs.tools import ToolExecutionResult
@@ -181,6 +181,8 @@ class RunSegment(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Tokens of this turn so far."""
     died: int = 0
     """Executors that died while they ran the step that is next."""
+    kept: tuple[JournalEntry, ...] = ()
+    """Entries up to `seq` that are not written yet."""
 
 
 class SegmentDone(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -192,6 +194,8 @@ class SegmentDone(Message, frozen=True, kw_only=True, omit_defaults=True):
     """All that was written, combined."""
     usage: Usage = Usage()
     """Tokens of this segment."""
+    kept: tuple[JournalEntry, ...] = ()
+    """Entries up to `seq` that are not written yet."""
 
 
 class RunTool(Message, frozen=True, kw_only=True, omit_defaults=True):

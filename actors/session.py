@@ -92,6 +92,7 @@ class SessionActor:
             interaction_type=InteractionType.USER_REQUEST,
             content=request.content,
             timestamp=self._services.clock.now(),
+            durability=request.durability,
         )
         self._priority = request.priority
         done: asyncio.Future[TurnDone] = asyncio.get_running_loop().create_future()
@@ -197,7 +198,8 @@ class SessionActor:
             await self._run_turn(thread)
             while (interaction := await self._next(thread)) is not None:
                 turn = thread.cursor.turn + 1
-                await thread.start_turn(turn, None if turn in self._cancelled else interaction.content)
+                content = None if turn in self._cancelled else interaction.content
+                await thread.start_turn(turn, content, durability=interaction.durability)
                 await self._run_turn(thread)
 
     async def _run_turn(self, thread: ThreadActor) -> None:

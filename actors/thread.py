@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -19,7 +19,7 @@ from actors.protocol import BranchDone, RunSegment, SegmentDone, TurnDone
 from actors.replay import Replayed, apply, base_state, outcome, replay, usage_after
 from graphs.errors import BusinessRuleViolation, Cancelled, ErrorInfo, GreenroomError, NodeError, describe
 from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Snapshot, Usage, snapshot_due
-from graphs.threads import Thread, ThreadState
+from graphs.threads import Durability, Thread, ThreadState
 from graphs.workflow import planner
 from graphs.workflow.node import NodeType
 from graphs.workflow.plan import Plan
@@ -57,6 +57,8 @@ class ThreadActor:
         """Tokens of this turn."""
         self.written: list[Mapping[str, Any]] = []
         """What this turn has written, its input not included."""
+        self._kept: tuple[JournalEntry, ...] = ()
+        """Entries up to `seq` that are not written yet."""
         self._services = services
         self._op_ids = itertools.count()
         self._carrying: asyncio.Task[None] | None = None
@@ -93,8 +95,9 @@ class ThreadActor:
         at: str | None = None,
         stop_at: str | None = None,
         steps: int = 0,
+        durability: Durability | None = None,
     ) -> None:
-        """Journal the start of turn `turn`, with its input."""
+        """Journal the start of turn `turn`, with its input. `durability` None: as the workflow says."""
         deltas = () if content is None else (content,)
         self._cancel_reason = None
         error: ErrorInfo | None = None
@@ -103,7 +106,8 @@ class ThreadActor:
         except GreenroomError as failure:  # a reducer refuses the input
             state, deltas, error = self.state, (), failure.info()
         ends = stop_at if stop_at is not None else self.cursor.stop_at
-        event = planner.TurnStarted(turn, at, ends, steps, error=error)
+        mode = durability if durability is not None else self.plan.graph.durability
+        event = planner.TurnStarted(turn, at, ends, steps, mode, error)
         cursor = self._after(event, state)
         await self._append(EntryKind.TURN_STARTED, cursor, state, deltas=deltas, error=error)
         self.state, self.written = state, []
@@ -203,6 +207,7 @@ class ThreadActor:
             state=self.plan.schema.encode_state(self.state),
             usage=self.usage,
             died=self._deaths[1] if self._deaths[0] == self.seq else 0,
+            kept=self._kept,
         )
         done = await self._services.executors.run(kind, request, SegmentDone)
         if done is None:
@@ -211,10 +216,13 @@ class ThreadActor:
         writes = [self.plan.schema.decode_delta(delta) for delta in done.deltas]
         self._advance_to(done.seq, done.cursor, writes)
         self.usage += done.usage
+        self._kept = done.kept
 
     async def _note_death(self) -> None:
         """An executor has died: find out how far it came, and whether a step is at fault."""
-        await self._reload()
+        head = await self._services.journal.head(self.thread.id)
+        if head is not None and head.seq != self.seq - len(self._kept):
+            await self._load(head, None)
         count = self._deaths[1] + 1 if self._deaths[0] == self.seq else 1
         self._deaths = (self.seq, count)
         node = self.cursor.node
@@ -230,6 +238,7 @@ class ThreadActor:
 
     async def _run_branches(self, fork: Fork) -> None:
         schema = self.plan.schema
+        await self._write((), self.state, self.usage)  # branches begin with what is written
         joined = await self._services.branches.run(self._as_parent(), fork)
         state, error = self.state, joined.error
         try:
@@ -269,14 +278,24 @@ class ThreadActor:
         services = self._services
         now = services.clock.now()
         entry = JournalEntry(seq=self.seq + 1, kind=kind, cursor=cursor, at=now, by=services.host, **fields)
-        op_id = f"{services.host}/{self.epoch}/{next(self._op_ids)}"
         usage = usage_after(self.usage, entry)
-        snapshot = None
-        if snapshot_due(self.thread, entry):
-            encoded = self.plan.schema.encode_state(self.state if state is None else state)
-            snapshot = Snapshot(seq=entry.seq, cursor=cursor, state=encoded, created_at=now, usage=usage)
-        await services.journal.append(self.thread.id, self.epoch, [entry], op_id=op_id, snapshot=snapshot)
+        await self._write([entry], self.state if state is None else state, usage)
         self.seq, self.cursor, self.usage = entry.seq, cursor, usage
+
+    async def _write(self, entries: Sequence[JournalEntry], state: dict[str, Any], usage: Usage) -> None:
+        """Write what was kept, and `entries`; `state` and `usage` are those after the last of them."""
+        services = self._services
+        entries = [*self._kept, *entries]
+        if not entries:
+            return
+        last = entries[-1]
+        snapshot = None
+        if any(snapshot_due(self.thread, entry) for entry in entries):
+            encoded = self.plan.schema.encode_state(state)
+            snapshot = Snapshot(seq=last.seq, cursor=last.cursor, state=encoded, created_at=last.at, usage=usage)
+        op_id = f"{services.host}/{self.epoch}/{next(self._op_ids)}"
+        await services.journal.append(self.thread.id, self.epoch, entries, op_id=op_id, snapshot=snapshot)
+        self._kept = ()
 
     def _advance_to(self, seq: int, cursor: Cursor, writes: list[dict[str, Any]]) -> None:
         for write in writes:
@@ -291,6 +310,7 @@ class ThreadActor:
 
     async def _load(self, head: Head, base: bytes | None) -> None:
         journal, schema_of = self._services.journal, self._services.catalog.schema
+        self._kept = ()
         if head.seq == 0:
             self.state = await base_state(journal, head.thread, self.plan.schema, schema_of, base)
             return

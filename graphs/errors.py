@@ -126,6 +126,10 @@ class NodeTimeout(NodeError):
     retryable = True
 
 
+class OutcomeUnknown(NodeError):
+    """A node that runs at most once was called, and what came of it is lost. Fields: `node`, `idempotency_key`."""
+
+
 class BranchFailed(DomainError):
     """A branch of a fork or an item of a map failed. Fields: `node`, `index`, `cause`."""
 

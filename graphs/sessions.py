@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from graphs.errors import IllegalTransition
+from graphs.threads import Durability
 
 
 class SessionState(StrEnum):
@@ -77,3 +78,5 @@ class UserInteraction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """The input, as an encoded delta of the workflow's state schema."""
     timestamp: float
     """Unix seconds."""
+    durability: Durability | None = None
+    """When the steps of its turn are stored; None: as the workflow says."""

@@ -87,6 +87,8 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tool_type: ToolType
     config: ToolConfig = ToolConfig()
     metadata: ToolMetadata = ToolMetadata()
+    at_most_once: bool = False
+    """Journalled before it is called, and never called again: what a crash interrupts has failed."""
 
 
 class ToolExecutionResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

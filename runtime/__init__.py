@@ -11,7 +11,9 @@ from graphs.errors import (
     GraphInvalid,
     GreenroomError,
     NodeError,
+    NodeTimeout,
     NotFoundError,
+    OutcomeUnknown,
     StateInvalid,
     StepLimitExceeded,
 )
@@ -19,7 +21,7 @@ from graphs.journal import END, START, Usage
 from graphs.messages import Message, ToolCall
 from graphs.policies import RetryPolicy
 from graphs.state.reducers import add, add_messages, append, last_value, merge
-from graphs.threads import ThreadPriority, ThreadState
+from graphs.threads import Durability, ThreadPriority, ThreadState
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder as Graph
 from runtime.errors import ConfigError, ResultTimeout, ServiceError, WorkflowFileError
@@ -50,6 +52,7 @@ __all__ = [
     "BranchesStarted",
     "Cancelled",
     "ConfigError",
+    "Durability",
     "Event",
     "Graph",
     "GraphInvalid",
@@ -60,7 +63,9 @@ __all__ = [
     "NodeFailed",
     "NodeFinished",
     "NodeStarted",
+    "NodeTimeout",
     "NotFoundError",
+    "OutcomeUnknown",
     "ResultTimeout",
     "RetryPolicy",
     "Runtime",

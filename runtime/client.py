@@ -9,6 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,7 +41,7 @@ from actors.tools.factory import build_tools
 from graphs.errors import NotFoundError, ValidationError
 from graphs.sessions import Session, SessionContext
 from graphs.suggest import did_you_mean
-from graphs.threads import ThreadPriority, main_thread_id, session_of
+from graphs.threads import Durability, ThreadPriority, main_thread_id, session_of
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.graph import GraphModel
@@ -53,6 +54,7 @@ from runtime.records import Records
 from runtime.results import ThreadResult
 
 _Reply = TypeVar("_Reply", bound=Message)
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 logger = logging.getLogger(__name__)
 
@@ -278,6 +280,7 @@ class AsyncClient:
         home: Home,
         content: Mapping[str, Any],
         priority: ThreadPriority | str,
+        durability: Durability | str | None,
         wait: bool,
         expected: type[_Reply],
     ) -> _Reply:
@@ -290,7 +293,8 @@ class AsyncClient:
             session=session,
             content=schema.encode_delta(schema.check_input(content)),
             interaction_id=new_id(),
-            priority=_priority(priority),
+            priority=_one_of(ThreadPriority, "priority", priority),
+            durability=None if durability is None else _one_of(Durability, "durability", durability),
             wait=wait,
         )
         return await self._ask_host(home, request, expected)
@@ -362,12 +366,12 @@ def _given_up(state: RetryCallState) -> bool:
     return state.idle_for >= HOST_RETRY_S
 
 
-def _priority(name: ThreadPriority | str) -> ThreadPriority:
+def _one_of(kind: type[_Choice], what: str, name: str) -> _Choice:
     try:
-        return ThreadPriority(name)
+        return kind(name)
     except ValueError:
-        known = ", ".join(ThreadPriority)
-        problem = f"no priority {name!r}{did_you_mean(str(name), list(ThreadPriority)) or f'; there are {known}'}"
+        known = ", ".join(kind)
+        problem = f"no {what} {name!r}{did_you_mean(str(name), list(kind)) or f'; there are {known}'}"
         raise ValidationError(problem, problems=[problem]) from None
 
 

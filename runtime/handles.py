@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from actors.ports import Head
 from actors.protocol import Message, TurnAccepted, TurnDone
 from graphs.sessions import Session
-from graphs.threads import ThreadPriority, ThreadState, is_root, main_thread_id
+from graphs.threads import Durability, ThreadPriority, ThreadState, is_root, main_thread_id
 from runtime.errors import ResultTimeout
 from runtime.events import Event
 from runtime.records import Records
@@ -39,6 +39,7 @@ class Client(Protocol):
         home: Home,
         content: Mapping[str, Any],
         priority: ThreadPriority | str,
+        durability: Durability | str | None,
         wait: bool,
         expected: type[_Reply],
     ) -> _Reply:
@@ -79,6 +80,7 @@ class AsyncSession:
         content: Mapping[str, Any],
         *,
         priority: ThreadPriority | str = ThreadPriority.NORMAL,
+        durability: Durability | str | None = None,
         timeout_s: float | None = None,
     ) -> ThreadResult:
         """Run one turn and wait for its end.
@@ -86,6 +88,7 @@ class AsyncSession:
         Args:
             content: Channel -> value; what it says is written to the state through the reducers.
             priority: Who goes first when the hosts are full.
+            durability: When its steps are stored: `sync`, `async` or `exit`; None: as the workflow says.
             timeout_s: How long to wait; the turn goes on afterwards.
 
         Returns:
@@ -97,21 +100,25 @@ class AsyncSession:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                done = await self._client.start_turn(self._home, content, priority, True, TurnDone)
+                done = await self._client.start_turn(self._home, content, priority, durability, True, TurnDone)
         except TimeoutError:
             raise _too_late(self.thread, timeout_s) from None
         return await self._client.records.to_result(done, self._session.workflow_id)
 
     async def submit(
-        self, content: Mapping[str, Any], *, priority: ThreadPriority | str = ThreadPriority.NORMAL
+        self,
+        content: Mapping[str, Any],
+        *,
+        priority: ThreadPriority | str = ThreadPriority.NORMAL,
+        durability: Durability | str | None = None,
     ) -> AsyncThread:
-        """Start one turn; returns as soon as it is recorded.
+        """Start one turn; returns as soon as it is recorded. See `run` for the arguments.
 
         Raises:
             StateInvalid: `content` does not fit the state; all problems are listed.
             Overloaded: Too many turns are waiting.
         """
-        accepted = await self._client.start_turn(self._home, content, priority, False, TurnAccepted)
+        accepted = await self._client.start_turn(self._home, content, priority, durability, False, TurnAccepted)
         return AsyncThread(self._client, accepted.thread_id, turn=accepted.turn)
 
     async def threads(self) -> list[Head]:

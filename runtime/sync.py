@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from actors.ports import Head
 from actors.protocol import Cluster
 from graphs.sessions import Session
-from graphs.threads import ThreadPriority, ThreadState
+from graphs.threads import Durability, ThreadPriority, ThreadState
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.graph import GraphModel
@@ -235,16 +235,23 @@ class SessionHandle:
         content: Mapping[str, Any],
         *,
         priority: ThreadPriority | str = ThreadPriority.NORMAL,
+        durability: Durability | str | None = None,
         timeout_s: float | None = None,
     ) -> ThreadResult:
         """See `AsyncSession.run`."""
-        return self._client._run(self._session.run(content, priority=priority, timeout_s=timeout_s))  # noqa: SLF001
+        running = self._session.run(content, priority=priority, durability=durability, timeout_s=timeout_s)
+        return self._client._run(running)  # noqa: SLF001
 
     def submit(
-        self, content: Mapping[str, Any], *, priority: ThreadPriority | str = ThreadPriority.NORMAL
+        self,
+        content: Mapping[str, Any],
+        *,
+        priority: ThreadPriority | str = ThreadPriority.NORMAL,
+        durability: Durability | str | None = None,
     ) -> ThreadHandle:
         """See `AsyncSession.submit`."""
-        thread = self._client._run(self._session.submit(content, priority=priority))  # noqa: SLF001
+        submitting = self._session.submit(content, priority=priority, durability=durability)
+        thread = self._client._run(submitting)  # noqa: SLF001
         return ThreadHandle(self._client, thread)
 
     def threads(self) -> list[Head]:

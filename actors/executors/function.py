@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
-from actors.executors.base import NodeContext, NodeOutput
+from actors.blocking import BlockingPool
 from actors.executors.live import LiveReporter
+from actors.executors.runner import NodeContext, NodeOutput
 from actors.protocol import RunTool, ToolDone
 from graphs.errors import BusinessRuleViolation
 from graphs.workflow.node import FunctionConfig, Node
@@ -45,22 +44,15 @@ def _name(annotation: Any) -> str:
     return str(annotation).partition("[")[0].rpartition(".")[2]
 
 
-def _run_sync(function: Callable[..., Any], argument: Any, keywords: Mapping[str, Any]) -> Any:
-    try:
-        return function(argument, **keywords)
-    except StopIteration as error:  # no future can carry it: the node would never end
-        raise RuntimeError("the function raised StopIteration; next() takes a default") from error
-
-
 class FunctionRunner:
     """Runs function nodes.
 
     Args:
-        concurrency: Threads for synchronous functions.
+        blocking: Threads for synchronous functions.
     """
 
-    def __init__(self, concurrency: int) -> None:
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="node")
+    def __init__(self, blocking: BlockingPool) -> None:
+        self._blocking = blocking
 
     async def run(
         self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext, live: LiveReporter
@@ -78,14 +70,16 @@ class FunctionRunner:
         if call.is_async:
             value = await function(argument, **keywords)
         else:
-            loop = asyncio.get_running_loop()
-            value = await loop.run_in_executor(self._threads, _run_sync, function, argument, keywords)
+            value = await self._blocking.run(partial(function, argument, **keywords))
         return NodeOutput(value if config.into is None else {config.into: value})
+
+    def at_most_once(self, node: Node) -> bool:
+        """As the node says."""
+        return node.at_most_once
 
     async def run_tool(self, request: RunTool) -> ToolDone:
         """Not what this executor is for."""
         raise BusinessRuleViolation(f"tool {request.tool!r} was sent to a function executor")
 
     async def close(self) -> None:
-        """Let go of the threads; a function that still runs is not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """The threads are not its own."""

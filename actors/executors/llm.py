@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from actors.catalog import Catalog
-from actors.executors.base import NodeContext, NodeOutput
 from actors.executors.live import LiveReporter
+from actors.executors.runner import NodeContext, NodeOutput
 from actors.llm.client import ChatRequest
 from actors.llm.service import ModelService
 from actors.llm.settings import ModelSettings
@@ -53,6 +53,10 @@ class LlmRunner:
         if plan.schema.channels[config.into].holds_messages:
             answer = Message(role="assistant", content=response.text, id=context.idempotency_key)
         return NodeOutput({config.into: answer}, response.usage)
+
+    def at_most_once(self, node: Node) -> bool:
+        """As the node says."""
+        return node.at_most_once
 
     async def run_tool(self, request: RunTool) -> ToolDone:
         """Not what this executor is for."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from actors.executors.base import NodeContext, NodeOutput
 from actors.executors.live import LiveReporter
+from actors.executors.runner import NodeContext, NodeOutput
 from actors.protocol import RunTool, ToolDone
 from actors.tools.service import ToolService
 from graphs.errors import GreenroomError, StateInvalid
@@ -41,6 +41,11 @@ class ToolRunner:
         if config.into is None:
             return NodeOutput({})
         return NodeOutput({config.into: _fitting(plan.schema, node.id, config.into, result.output)})
+
+    def at_most_once(self, node: Node) -> bool:
+        """As the node or its tool says."""
+        assert isinstance(node.config, ToolCallConfig)
+        return node.at_most_once or self._tools.at_most_once(node.config.tool)
 
     async def run_tool(self, request: RunTool) -> ToolDone:
         """Run one tool."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
+from actors.blocking import BlockingPool
 from actors.errors import ToolError
 from actors.tools.signature import IDEMPOTENCY_KEY, read_signature
 from graphs.tools import Tool
@@ -20,14 +21,16 @@ class ToolExecutor(Protocol):
 
 
 class FunctionExecutor:
-    """Runs a tool that is a Python function: an async one in the event loop, a sync one in a thread of the loop's pool.
+    """Runs a tool that is a Python function: an async one in the event loop, a sync one in a thread.
 
     Args:
         function: The function; its signature is read once, here.
+        blocking: Threads for sync ones.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], blocking: BlockingPool) -> None:
         self._function = function
+        self._blocking = blocking
         self._signature = read_signature(function, getattr(function, "__name__", ""))
         self._is_async = inspect.iscoroutinefunction(function)
 
@@ -45,16 +48,9 @@ class FunctionExecutor:
         try:
             if self._is_async:
                 return await self._function(**converted)
-            answer = await asyncio.to_thread(self._call, converted)
+            answer = await self._blocking.run(partial(self._function, **converted))
             return await answer if inspect.isawaitable(answer) else answer
         except SystemExit as error:
             raise ToolError(
                 f"{tool.name}: it called sys.exit({error.code!r}); return or raise instead", tool=tool.name
             ) from error
-
-    def _call(self, arguments: Mapping[str, Any]) -> Any:
-        try:
-            return self._function(**arguments)
-        except StopIteration as error:
-            # A future cannot hold a StopIteration: whoever awaits it would wait for ever.
-            raise RuntimeError("the function raised StopIteration") from error

@@ -25,6 +25,7 @@ def tool(
     tags: Iterable[str] = (),
     version: str = "1.0.0",
     author: str | None = None,
+    at_most_once: bool = False,
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -35,6 +36,7 @@ def tool(
     tags: Iterable[str] = (),
     version: str = "1.0.0",
     author: str | None = None,
+    at_most_once: bool = False,
 ) -> Any:
     """Make a function a tool; it stays the function it is. Works bare (`@tool`) and with options (`@tool(tags=...)`).
 
@@ -48,6 +50,7 @@ def tool(
         tags: For finding it.
         version: A changed signature needs a new one.
         author: Who wrote it.
+        at_most_once: Never call it again after a call of which the outcome is unknown: such a step fails.
 
     Raises:
         ValidationError: Listing everything that keeps the function from being a tool.
@@ -56,9 +59,8 @@ def tool(
     def decorate(target: Callable[..., Any]) -> Callable[..., Any]:
         if not inspect.isfunction(target):
             raise TypeError("@tool decorates functions; register other callables as they are")
-        described = _describe(
-            target, name or target.__name__, description, ToolMetadata(version=version, author=author, tags=tuple(tags))
-        )
+        metadata = ToolMetadata(version=version, author=author, tags=tuple(tags))
+        described = _describe(target, name or target.__name__, description, metadata, at_most_once=at_most_once)
         setattr(target, _ATTRIBUTE, described)
         return target
 
@@ -77,7 +79,14 @@ def tool_of(function: Callable[..., Any]) -> Tool:
     return _describe(function, getattr(function, "__name__", ""), None, ToolMetadata())
 
 
-def _describe(function: Callable[..., Any], name: str, description: str | None, metadata: ToolMetadata) -> Tool:
+def _describe(
+    function: Callable[..., Any],
+    name: str,
+    description: str | None,
+    metadata: ToolMetadata,
+    *,
+    at_most_once: bool = False,
+) -> Tool:
     signature = read_signature(function, name)
     described = Tool(
         id=f"{name}@{metadata.version}",
@@ -90,6 +99,7 @@ def _describe(function: Callable[..., Any], name: str, description: str | None, 
             author=metadata.author,
             tags=metadata.tags,
         ),
+        at_most_once=at_most_once,
     )
     problems = validate_tool_config(described)
     if problems:

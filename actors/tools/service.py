@@ -61,6 +61,10 @@ class ToolService:
             and (name_contains is None or name_contains.lower() in tool.name.lower())
         ]
 
+    def at_most_once(self, name: str) -> bool:
+        """Whether the tool `name` is there and must not be called again after a call of unknown outcome."""
+        return name in self._tools and self._tools[name][0].at_most_once
+
     async def execute_tool(
         self, name: str, arguments: Mapping[str, Any], *, idempotency_key: str | None = None
     ) -> ToolExecutionResult:

@@ -13,7 +13,7 @@ from actors import protocol
 from actors.llm.settings import ModelSettings, Script
 from actors.protocol import Message, decode_reply, decode_request, encode
 from graphs.errors import ErrorInfo
-from graphs.journal import Cursor, Fork, Pause, PauseKind, Usage
+from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Pause, PauseKind, Usage
 from graphs.sessions import Session, SessionContext
 from graphs.threads import Durability, Thread, ThreadPriority, ThreadState, ThreadType
 from graphs.tools import ToolExecutionResult
@@ -41,6 +41,15 @@ SAMPLES: dict[Any, Any] = {
         steps=4,
         fork=Fork(node="f", seq=3, join="j", targets=("a", "b")),
         error=ERROR,
+    ),
+    JournalEntry: JournalEntry(
+        seq=3,
+        kind=EntryKind.STEP_FINISHED,
+        cursor=Cursor(turn=1, status=ThreadState.RUNNING, node="n"),
+        at=1.5,
+        node="m",
+        deltas=(b"\x00",),
+        origin=("s:0", 2),
     ),
     Session: Session(id="s", user_id="u", workflow_id="w@1+b", context=SessionContext(metadata={"k": [1, None]})),
     Thread: Thread(

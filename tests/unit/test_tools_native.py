@@ -16,6 +16,7 @@ import pytest
 from pydantic import BaseModel, Field
 from ray import cloudpickle
 
+from actors.blocking import BlockingPool
 from actors.tools.executor import FunctionExecutor
 from actors.tools.factory import build_tools
 from actors.tools.native import tool, tool_of
@@ -260,7 +261,7 @@ async def test_sync_functions_run_in_a_thread_and_async_ones_in_the_loop() -> No
     [
         (ValueError("no luck"), "ValueError", "no luck"),
         (KeyError("k"), "KeyError", "'k'"),
-        (StopIteration(), "RuntimeError", "the function raised StopIteration"),
+        (StopIteration(), "RuntimeError", "the function raised StopIteration; next() takes a default"),
         (SystemExit(3), "ToolError", "fails: it called sys.exit(3); return or raise instead"),
     ],
 )
@@ -384,11 +385,11 @@ async def test_a_new_version_replaces_and_a_clash_is_refused() -> None:
         return x
 
     with pytest.raises(BusinessRuleViolation, match=r'^another tool "shout@1.0.0" is registered; raise its version'):
-        service.register_tool(tool_of(other), FunctionExecutor(other))
+        service.register_tool(tool_of(other), FunctionExecutor(other, BlockingPool(1)))
     with pytest.raises(BusinessRuleViolation, match=r'^"calculator" is a builtin tool; choose another name$'):
-        service.register_tool(tool_of(calculator), FunctionExecutor(calculator))
-    service.register_tool(tool_of(shout), FunctionExecutor(shout))
-    service.register_tool(tool_of(newer), FunctionExecutor(newer))
+        service.register_tool(tool_of(calculator), FunctionExecutor(calculator, BlockingPool(1)))
+    service.register_tool(tool_of(shout), FunctionExecutor(shout, BlockingPool(1)))
+    service.register_tool(tool_of(newer), FunctionExecutor(newer, BlockingPool(1)))
 
     assert (await service.execute_tool("shout", {"words": "a"})).output == "a!"
 

@@ -1,0 +1,104 @@
+"""One step: a node run once, or again and again as its retry policy says."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from actors.executors.live import LiveReporter
+from actors.executors.runner import NodeContext, NodeOutput, NodeRunner
+from actors.ports import Clock
+from graphs.errors import ErrorInfo, GreenroomError, NodeTimeout, describe
+from graphs.journal import Usage
+from graphs.workflow.node import Node
+from graphs.workflow.plan import Plan
+
+NO_TOKENS = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How the runs of one step ended."""
+
+    number: int
+    """Runs it took."""
+    usage: Usage = NO_TOKENS
+    """Tokens of all of them."""
+    write: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] | None = None
+    """The state after the write."""
+    error: ErrorInfo | None = None
+
+
+class StepRunner:
+    """Runs steps.
+
+    Args:
+        address: The executor's own address.
+        kind: Kind of nodes it runs.
+        runner: Runs one node once.
+        live: Where running steps are announced.
+        clock: Time.
+    """
+
+    def __init__(self, address: str, kind: str, runner: NodeRunner, live: LiveReporter, clock: Clock) -> None:
+        self._address = address
+        self._kind = kind
+        self._runner = runner
+        self._live = live
+        self._clock = clock
+        self._random = random.Random()  # noqa: S311 - spreads retries, guards nothing
+
+    def at_most_once(self, node: Node) -> bool:
+        """See `NodeRunner`."""
+        return self._runner.at_most_once(node)
+
+    async def run(self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext) -> Attempts:
+        """Run the step. The runs before that of `context`, which died with an executor, do not count as retries."""
+        usage = NO_TOKENS
+        most = 1 if self._runner.at_most_once(node) else node.retry.max_attempts
+        for number in itertools.count(1):
+            try:
+                output = await self._run_once(plan, node, state, context)
+                if output.usage != NO_TOKENS:
+                    usage += output.usage
+                write = plan.schema.check_write(node.id, output.write, node.writes)
+                return Attempts(context.attempt, usage, write, plan.schema.apply(state, write))
+            except asyncio.CancelledError as error:
+                if _asked_to_stop():
+                    raise
+                info, final = describe(error, node=node.id), False
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever user code raises becomes the step's recorded outcome
+                info = describe(error, node=node.id)
+                final = isinstance(error, GreenroomError) and not error.retryable
+            if final or number >= most:
+                return Attempts(context.attempt, usage, error=info)
+            await self._clock.sleep(node.retry.delay_s(number, self._random.random()))
+            context = replace(context, attempt=context.attempt + 1)
+        raise AssertionError("unreachable: the count has no end")
+
+    async def _run_once(self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext) -> NodeOutput:
+        with self._live.running(context, self._address, at_once=self._kind != "function"):
+            if node.timeout_s is None:
+                return await self._runner.run(plan, node, state, context, self._live)
+            try:
+                async with asyncio.timeout(node.timeout_s) as deadline:
+                    return await self._runner.run(plan, node, state, context, self._live)
+            except TimeoutError:
+                if not deadline.expired():
+                    raise
+                raise NodeTimeout(
+                    f"node {node.id!r} ran longer than {node.timeout_s} s; raise its timeout_s",
+                    node=node.id,
+                    timeout_s=node.timeout_s,
+                ) from None
+
+
+def _asked_to_stop() -> bool:
+    """Whether this segment is cancelled, and not just something its node has waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,179 @@
+"""One segment: nodes of one kind, run in a row on one thread until something else has to happen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+from actors.executors.attempts import NO_TOKENS, Attempts, StepRunner
+from actors.executors.recorder import Recorder
+from actors.executors.runner import NodeContext
+from actors.ports import Clock
+from actors.protocol import RunSegment, SegmentDone
+from graphs.errors import GreenroomError, OutcomeUnknown
+from graphs.journal import EntryKind, JournalEntry
+from graphs.workflow import planner
+from graphs.workflow.node import Node
+from graphs.workflow.plan import Plan
+
+
+class Segment:
+    """Runs the nodes one request asks for, and records each.
+
+    Args:
+        request: Where the thread is.
+        plan: Its workflow.
+        kind: Kind of nodes to run.
+        address: The executor's own address.
+        steps: Runs steps.
+        recorder: Writes what happens.
+        clock: Time.
+    """
+
+    def __init__(
+        self,
+        request: RunSegment,
+        plan: Plan,
+        kind: str,
+        address: str,
+        steps: StepRunner,
+        recorder: Recorder,
+        clock: Clock,
+    ) -> None:
+        self._request = request
+        self._plan = plan
+        self._kind = kind
+        self._address = address
+        self._steps = steps
+        self._recorder = recorder
+        self._clock = clock
+        self._state = plan.schema.decode_state(request.state)
+        self._seq = request.seq
+        self._cursor = request.cursor
+        self._usage = NO_TOKENS
+        """Tokens of this segment."""
+        self._writes: list[dict[str, Any]] = []
+
+    async def run(self, max_steps: int) -> SegmentDone:
+        """Run nodes as long as they are of this kind.
+
+        Raises:
+            Fenced: The thread has been activated anew: the segment is void.
+            GreenroomError: Something could not be written.
+        """
+        try:
+            for node in self._nodes(max_steps):
+                await self._step(node)
+            kept = await self._recorder.hand_over()
+        except asyncio.CancelledError:
+            await self._recorder.close()
+            raise
+        schema = self._plan.schema
+        deltas = tuple(schema.encode_delta(write) for write in schema.combine(self._writes))
+        return SegmentDone(seq=self._seq, cursor=self._cursor, deltas=deltas, usage=self._usage, kept=kept)
+
+    def _nodes(self, max_steps: int) -> Iterator[Node]:
+        """What is to be run next, after each step anew."""
+        for _ in range(max_steps):
+            match planner.command(self._plan, self._cursor):
+                case planner.RunNode(node_id, kind) if kind == self._kind:
+                    yield self._plan.nodes[node_id]
+                case _:
+                    return
+
+    async def _step(self, node: Node) -> None:
+        started_at = self._clock.now()
+        died = self._request.died if self._seq == self._request.seq else 0
+        if not self._steps.at_most_once(node):
+            attempts = await self._run(node, died + 1)
+        elif self._cursor.started:
+            attempts = Attempts(1, error=_unknown(self._context(node, 1)).info())
+        else:
+            await self._begin(node)
+            attempts = await self._run(node, 1)
+        await self._record(node, attempts, started_at)
+
+    async def _begin(self, node: Node) -> None:
+        """Record for good that the node is about to be called."""
+        now = self._clock.now()
+        self._seq += 1
+        self._cursor = planner.advance(self._plan, self._cursor, planner.StepStarted(), self._state, self._seq, now=now)
+        entry = JournalEntry(
+            seq=self._seq, kind=EntryKind.STEP_STARTED, cursor=self._cursor, at=now, node=node.id, by=self._address
+        )
+        await self._recorder.add([entry], self._state, self._request.usage + self._usage)
+        await self._recorder.settle()
+
+    async def _run(self, node: Node, attempt: int) -> Attempts:
+        return await self._steps.run(self._plan, node, self._state, self._context(node, attempt))
+
+    def _context(self, node: Node, attempt: int) -> NodeContext:
+        caught = self._cursor.caught
+        return NodeContext(
+            thread_id=self._request.thread.id,
+            session_id=self._request.thread.session_id,
+            workflow=self._plan.ref,
+            node=node.id,
+            seq=self._seq + 1,
+            attempt=attempt,
+            error=None if caught is None else GreenroomError.from_info(caught),
+        )
+
+    async def _record(self, node: Node, attempts: Attempts, started_at: float) -> None:
+        """Record how a step has ended, and the turn with it if that was its last."""
+        if attempts.usage != NO_TOKENS:
+            self._usage += attempts.usage
+        total = self._request.usage if self._usage is NO_TOKENS else self._request.usage + self._usage
+        if attempts.state is not None:
+            self._state = attempts.state
+            self._writes.append(attempts.write)
+            event: planner.Event = planner.NodeFinished(total)
+        else:
+            assert attempts.error is not None
+            event = planner.NodeFailed(attempts.error)
+        now = self._clock.now()
+        self._seq += 1
+        self._cursor = planner.advance(self._plan, self._cursor, event, self._state, self._seq, now=now)
+        entries = [
+            JournalEntry(
+                seq=self._seq,
+                kind=EntryKind.STEP_FAILED if attempts.error is not None else EntryKind.STEP_FINISHED,
+                cursor=self._cursor,
+                at=now,
+                started_at=started_at,
+                node=node.id,
+                attempt=attempts.number,
+                deltas=(self._plan.schema.encode_delta(attempts.write),) if attempts.write else (),
+                usage=attempts.usage,
+                error=attempts.error,
+                by=self._address,
+            )
+        ]
+        match planner.command(self._plan, self._cursor):
+            case planner.FinishTurn(status, error):
+                self._seq += 1
+                self._cursor = planner.advance(
+                    self._plan, self._cursor, planner.TurnFinished(status, error), {}, self._seq, now=now
+                )
+                entries.append(
+                    JournalEntry(
+                        seq=self._seq,
+                        kind=EntryKind.TURN_FINISHED,
+                        cursor=self._cursor,
+                        at=now,
+                        usage=total,
+                        error=error,
+                        by=self._address,
+                    )
+                )
+        await self._recorder.add(entries, self._state, total)
+
+
+def _unknown(context: NodeContext) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"node {context.node!r} runs at most once, and was called before a crash: whether it did its work is not "
+        "known; look there, and go on by an on_error edge or a new turn",
+        node=context.node,
+        idempotency_key=context.idempotency_key,
+    )
