@@ -11,7 +11,7 @@ demo: $(STAMP)  ## Run the digest workflow on real text, on Ray, with the local 
 
 test: check  ## Formatting, lint, types, import contracts and all tests but the slow ones
 	$(BIN)/python -m pytest tests/unit tests/properties tests/architecture tests/component tests/faults/test_companion.py -n 2 -q -m "not slow"
-	$(BIN)/python -m pytest tests/conformance tests/integration tests/examples -q -m "not slow"
+	$(BIN)/python -m pytest tests/conformance tests/integration tests/examples tests/faults/test_processes.py -q -m "not slow"
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest tests -q -m slow

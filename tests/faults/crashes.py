@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+import pytest
+
+from actors.blocking import BlockingPool
 from actors.errors import DestinationDied, StoreUnavailable
 from actors.frames import CANCEL, decode_frame, decode_replies
 from actors.mailbox import Channel, LocalTransport
@@ -390,6 +393,12 @@ async def crashing(crash: Crash | None, **options: Any) -> AsyncIterator[tuple[D
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run `work` in a loop of its own, in virtual time."""
-    with asyncio.Runner(loop_factory=lambda: VirtualLoop(adopt)) as runner:
+    """Run `work` in a loop of its own, in virtual time, which threads would not keep."""
+    with pytest.MonkeyPatch.context() as patch, asyncio.Runner(loop_factory=lambda: VirtualLoop(adopt)) as runner:
+        patch.setattr(BlockingPool, "run", _run_here)
         return runner.run(work)
+
+
+async def _run_here(pool: BlockingPool, function: Callable[[], _T]) -> _T:
+    await asyncio.sleep(0)
+    return function()

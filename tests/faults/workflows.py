@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import BaseModel
@@ -46,9 +47,9 @@ class Scenario:
         return result[:2] + result[3:] == expected[:2] + expected[3:] and self.may(result[2])
 
 
-async def one_turn(client: AsyncClient, **content: Any) -> list[ThreadResult]:
+async def one_turn(client: AsyncClient, durability: str = "sync", **content: Any) -> list[ThreadResult]:
     session = await client.session("w", id=SESSION)
-    return [await session.run(content)]
+    return [await session.run(content, durability=durability)]
 
 
 def note(name: str, takes_s: float = 0.0) -> Callable[[Any], Awaitable[dict[str, Any]]]:
@@ -84,9 +85,12 @@ def chain() -> list[Graph]:
     return [g]
 
 
-async def two_turns(client: AsyncClient) -> list[ThreadResult]:
-    session = await client.session("w", id=SESSION)
-    return [await session.run({"text": "1"}), await session.run({"text": "2"})]
+def two_turns(durability: str = "sync") -> Drive:
+    async def drive(client: AsyncClient) -> list[ThreadResult]:
+        session = await client.session("w", id=SESSION)
+        return [await session.run({"text": text}, durability=durability) for text in "12"]
+
+    return drive
 
 
 async def submitted_turns(client: AsyncClient) -> list[ThreadResult]:
@@ -237,7 +241,9 @@ async def cancelled_turn(client: AsyncClient) -> list[ThreadResult]:
 
 
 SCENARIOS: dict[str, Scenario] = {
-    "chain": Scenario(chain, two_turns),
+    "chain": Scenario(chain, two_turns()),
+    "async chain": Scenario(chain, two_turns("async")),
+    "chain on exit": Scenario(chain, two_turns("exit")),
     "queued turns": Scenario(lambda: [line(Graph("w", state=Board), "a", "b", takes_s=0.02)], submitted_turns),
     "loop": Scenario(loop, one_turn),
     "retry": Scenario(retried, one_turn),
@@ -247,7 +253,9 @@ SCENARIOS: dict[str, Scenario] = {
     "fork two": Scenario(forked(join=2), one_turn, is_exact=False, may=some_branches(2)),
     "fork deadline": Scenario(forked(deadline_s=0.2), one_turn, is_exact=False, may=in_time),
     "nested forks": Scenario(nested, one_turn),
-    "map": Scenario(mapped(2), lambda client: one_turn(client, items=[3, 1, 2])),
+    "async nested forks": Scenario(nested, partial(one_turn, durability="async")),
+    "nested forks on exit": Scenario(nested, partial(one_turn, durability="exit")),
+    "map": Scenario(mapped(2), partial(one_turn, items=[3, 1, 2])),
     "failing branch": Scenario(broken_branch("fail"), one_turn, is_exact=False),
     "skipped branch": Scenario(broken_branch("skip"), one_turn),
     "cancelled chain": Scenario(
