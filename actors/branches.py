@@ -27,8 +27,10 @@ from actors.protocol import (
     RunBranch,
     Stopped,
 )
+from actors.values import Values
 from graphs.errors import ErrorInfo, GreenroomError, StateInvalid
 from graphs.journal import END, Cursor, Fork, Usage
+from graphs.state.refs import ValueRef
 from graphs.threads import Thread, ThreadMetadata, ThreadState, ThreadType, child_thread_id
 from graphs.workflow.joins import CancelBranch, FailFork, Join, JoinCommand, Merge, StartBranch
 from graphs.workflow.node import MapConfig
@@ -65,10 +67,11 @@ class Joined:
 class Branches:
     """Starts, watches, cancels and joins the branches of forks, for all threads of a host."""
 
-    def __init__(self, host: str, network: Network, catalog: Catalog, clock: Clock) -> None:
+    def __init__(self, host: str, network: Network, catalog: Catalog, values: Values, clock: Clock) -> None:
         self._host = host
         self._network = network
         self._catalog = catalog
+        self._values = values
         self._clock = clock
 
     async def run(self, parent: BranchParent, fork: Fork) -> Joined:
@@ -98,7 +101,7 @@ class Branches:
         return running.usage
 
     def _fork_run(self, parent: BranchParent, fork: Fork) -> _ForkRun:
-        return _ForkRun(parent, fork, self._host, self._network, self._catalog, self._clock)
+        return _ForkRun(parent, fork, self._host, self._network, self._catalog, self._values, self._clock)
 
     async def _writes(self, parent: BranchParent, fork: Fork, done: Mapping[int, BranchDone]) -> list[dict[str, Any]]:
         schema = parent.plan.schema
@@ -107,27 +110,40 @@ class Branches:
         config = parent.plan.nodes[fork.node].config
         assert isinstance(config, MapConfig)
         item_schema = await self._catalog.schema(item_workflow(parent.plan, fork.node))
+        values = self._values.of(parent.thread.id, item_schema)
         results: list[Any] = []
         for index in range(fork.size):
             branch = done.get(index)
             if branch is not None:
-                results.append(_result(config, item_schema.decode_state(branch.state), item_schema.plain))
+                state = await values.load(item_schema.decode_state(branch.state), _result_channels(config))
+                results.append(_result(config, state, item_schema.plain))
             elif config.on_branch_error == "collect":
                 results.append(None)
-        return [schema.check_write(fork.node, {config.into: results}, None)]
+        write = schema.check_write(fork.node, {config.into: results}, None)
+        small, _ = await self._values.of(parent.thread.id, schema).spill(write)
+        return [small]
 
 
 class _ForkRun:
     """One fork that is running."""
 
     def __init__(
-        self, parent: BranchParent, fork: Fork, host: str, network: Network, catalog: Catalog, clock: Clock
+        self,
+        parent: BranchParent,
+        fork: Fork,
+        host: str,
+        network: Network,
+        catalog: Catalog,
+        values: Values,
+        clock: Clock,
     ) -> None:
         self._parent = parent
         self._fork = fork
         self._host = host
         self._network = network
         self._catalog = catalog
+        self._values = values
+        self._parent_values = values.of(parent.thread.id, parent.plan.schema)
         self._clock = clock
         config = parent.plan.nodes[fork.node].config if not fork.targets else None
         self._config = config if isinstance(config, MapConfig) else None
@@ -277,8 +293,15 @@ class _ForkRun:
         if config is None:
             return None
         schema = await self._catalog.schema(item_workflow(self._parent.plan, self._fork.node))
-        item = self._parent.state[config.over][index]
-        return schema.encode_delta(schema.check_input(_item_input(config, item)))
+        state = self._parent.state
+        if config.node is not None and not isinstance(state[config.over], ValueRef):
+            item = state[config.over][index]
+            if isinstance(item, ValueRef):  # of the same type here and there: passed on as it is
+                return schema.encode_delta({ITEM: item})
+        else:
+            item = (await self._parent_values.load(state, (config.over,)))[config.over][index]
+        write = schema.check_input(_item_input(config, item))
+        return (await self._values.of(self._ids[index], schema).spill(write))[1]
 
     def _request(self, index: int, content: bytes | None) -> RunBranch:
         parent, fork, plan = self._parent, self._fork, self._parent.plan
@@ -320,6 +343,13 @@ def item_workflow(plan: Plan, map_id: str) -> str:
     config = plan.nodes[map_id].config
     assert isinstance(config, MapConfig)
     return config.workflow if config.workflow is not None else f"{plan.ref}#{map_id}"
+
+
+def _result_channels(config: MapConfig) -> tuple[str, ...] | None:
+    """Channels of an item's state that its result is made of; None: all."""
+    if config.node is not None:
+        return (RESULT,)
+    return None if config.result is None else (config.result,)
 
 
 def _result(config: MapConfig, state: dict[str, Any], plain: Any) -> Any:

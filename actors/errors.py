@@ -16,6 +16,7 @@ __all__ = [
     "SeqConflict",
     "StoreUnavailable",
     "ToolError",
+    "ValueMissing",
 ]
 
 
@@ -47,6 +48,10 @@ class ActiveElsewhere(GreenroomError):
 
 class SeqConflict(GreenroomError):
     """An append is not the next one of its thread. Fields: `thread_id`, `seq`, `head`."""
+
+
+class ValueMissing(GreenroomError):
+    """A large value that a state refers to is not in the store. Fields: `thread_id`, `key`, `digest`."""
 
 
 class ToolError(GreenroomError):

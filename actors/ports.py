@@ -9,6 +9,7 @@ import msgspec
 
 from graphs.journal import Cursor, JournalEntry, Snapshot
 from graphs.sessions import Session, UserInteraction
+from graphs.state.refs import ValueRef
 from graphs.threads import Thread
 
 
@@ -147,6 +148,21 @@ class SessionRepository(Protocol):
         """Newest first."""
 
 
+class ValueRepository(Protocol):
+    """Large values of states, by their content: stored once in each session, and as long as it."""
+
+    async def put(self, thread_id: str, ref: ValueRef, blob: memoryview) -> None:
+        """Store the encoded value that `ref` names for the session of a thread; durable when it returns."""
+
+    async def get(self, thread_id: str, ref: ValueRef) -> memoryview:
+        """The encoded value that `ref` names.
+
+        Raises:
+            ValueMissing: It, or a part of it, is not there.
+            CorruptRecord: It is not what was stored.
+        """
+
+
 class WorkflowRepository(Protocol):
     """Stored workflow specs (JSON)."""
 
@@ -174,6 +190,10 @@ class Store(Protocol):
     @property
     def sessions(self) -> SessionRepository:
         """Sessions."""
+
+    @property
+    def values(self) -> ValueRepository:
+        """Large values."""
 
     @property
     def workflows(self) -> WorkflowRepository:

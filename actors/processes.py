@@ -29,6 +29,7 @@ from actors.settings import ActorSettings
 from actors.supervisor.actor import HOST, Launcher, Supervisor
 from actors.thread import ThreadServices
 from actors.tools.factory import build_tools
+from actors.values import Values
 
 
 class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,12 +117,14 @@ class ActorProcess:
 
     def _host(self, network: Network) -> Host:
         store, catalog, clock = self._common()
+        values = Values(store.values)
         services = ThreadServices(
             host=self._spec.address,
             journal=store.journal,
+            values=values,
             catalog=catalog,
             executors=ExecutorPools(network),
-            branches=Branches(self._spec.address, network, catalog, clock),
+            branches=Branches(self._spec.address, network, catalog, values, clock),
             clock=clock,
         )
         host = Host(services, store.sessions, self._spec.settings.hosts.capacity)
@@ -135,6 +138,7 @@ class ActorProcess:
         services = ExecutorServices(
             address=self._spec.address,
             journal=store.journal,
+            values=Values(store.values),
             live=LiveReporter(store.live, clock),
             catalog=catalog,
             clock=clock,

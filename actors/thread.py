@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from actors.pools import ExecutorPools
 from actors.ports import Clock, Head, Journal
 from actors.protocol import BranchDone, RunSegment, SegmentDone, TurnDone
 from actors.replay import Replayed, apply, base_state, outcome, replay, usage_after
+from actors.values import Values
 from graphs.errors import BusinessRuleViolation, Cancelled, ErrorInfo, GreenroomError, NodeError, describe
 from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Snapshot, Usage, snapshot_due
 from graphs.threads import Durability, Thread, ThreadState
@@ -37,6 +39,7 @@ class ThreadServices:
     host: str
     """Address of the host."""
     journal: Journal
+    values: Values
     catalog: Catalog
     executors: ExecutorPools
     branches: Branches
@@ -108,7 +111,13 @@ class ThreadActor:
         ends = stop_at if stop_at is not None else self.cursor.stop_at
         mode = durability if durability is not None else self.plan.graph.durability
         event = planner.TurnStarted(turn, at, ends, steps, mode, error)
-        cursor = self._after(event, state)
+        try:
+            cursor = await self._after(event, state)
+        except GreenroomError as failure:  # what decides where it begins cannot be read
+            if passes(failure):
+                raise
+            error = failure.info()
+            cursor = await self._after(dataclasses.replace(event, error=error), state)
         await self._append(EntryKind.TURN_STARTED, cursor, state, deltas=deltas, error=error)
         self.state, self.written = state, []
 
@@ -233,7 +242,7 @@ class ThreadActor:
             node=node,
             code="ExecutorDied",
         ).info()
-        cursor = self._after(planner.NodeFailed(error), self.state)
+        cursor = await self._after(planner.NodeFailed(error), self.state)
         await self._append(EntryKind.STEP_FAILED, cursor, node=node, attempt=count, error=error)
 
     async def _run_branches(self, fork: Fork) -> None:
@@ -248,11 +257,11 @@ class ThreadActor:
             error = failure.info()
         facts: dict[str, Any] = {"node": fork.node, "usage": joined.usage, "started_at": joined.started_at}
         if error is not None:
-            cursor = self._after(planner.BranchesFailed(error), self.state)
+            cursor = await self._after(planner.BranchesFailed(error), self.state)
             await self._append(EntryKind.STEP_FAILED, cursor, error=error, **facts)
             return
         event = planner.BranchesJoined(self.usage + joined.usage)
-        cursor = self._after(event, state)
+        cursor = await self._after(event, state)
         deltas = tuple(map(schema.encode_delta, schema.combine(joined.writes)))
         await self._append(EntryKind.JOINED, cursor, state, deltas=deltas, **facts)
         self.state = state
@@ -263,13 +272,14 @@ class ThreadActor:
 
     async def _finish(self, status: ThreadState, error: ErrorInfo | None) -> None:
         event = planner.TurnFinished(status, error)
-        cursor = self._after(event, self.state)
+        cursor = await self._after(event, self.state)
         await self._append(EntryKind.TURN_FINISHED, cursor, error=error, usage=self.usage)
 
-    def _after(self, event: planner.Event, state: dict[str, Any]) -> Cursor:
+    async def _after(self, event: planner.Event, state: dict[str, Any]) -> Cursor:
         """The cursor after `event`, which the next entry records."""
         now = self._services.clock.now()
-        return planner.advance(self.plan, self.cursor, event, state, self.seq + 1, now=now)
+        values = self._services.values.of(self.thread.id, self.plan.schema)
+        return await values.advance(self.plan, self.cursor, event, state, self.seq + 1, now=now)
 
     async def _append(
         self, kind: EntryKind, cursor: Cursor, state: dict[str, Any] | None = None, **fields: Any

@@ -291,7 +291,7 @@ class AsyncClient:
             await self._make_ready(session.workflow_id)
         request = StartTurn(
             session=session,
-            content=schema.encode_delta(schema.check_input(content)),
+            content=await self.records.encoded(main_thread_id(session.id), schema, schema.check_input(content)),
             interaction_id=new_id(),
             priority=_one_of(ThreadPriority, "priority", priority),
             durability=None if durability is None else _one_of(Durability, "durability", durability),

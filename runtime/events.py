@@ -52,7 +52,10 @@ class NodeFinished(Event):
 
     node: str
     delta: dict[str, Any]
-    """Channel -> what the node wrote; for an appending channel the new items."""
+    """Channel -> what the node wrote; for an appending channel the new items.
+
+    A `ValueRef` stands for what is large: watching does not move it. `thread.state(at=seq)` has it.
+    """
     attempt: int
     started_at: float
     """Unix seconds."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -11,6 +11,7 @@ from actors.catalog import Catalog
 from actors.ports import Head, LiveEvent, NodeRunning, Store, TokenChunk
 from actors.protocol import TurnDone
 from actors.replay import replay, turn_outcome
+from actors.values import Values
 from graphs.errors import GreenroomError, NotFoundError
 from graphs.journal import EntryKind, JournalEntry
 from graphs.sessions import Session
@@ -30,11 +31,20 @@ class Records:
 
     def __init__(self, store: Store, catalog: Catalog) -> None:
         self.store = store
+        self.values = Values(store.values)
         self._catalog = catalog
 
     async def schema(self, ref: str) -> StateSchema:
         """State schema of a workflow. Raises `NotFoundError`."""
         return await self._catalog.schema(ref)
+
+    async def encoded(self, thread_id: str, schema: StateSchema, write: Mapping[str, Any]) -> bytes:
+        """The delta of a write to a thread, of which the large values are stored."""
+        return (await self.values.of(thread_id, schema).spill(write))[1]
+
+    async def loaded(self, thread_id: str, schema: StateSchema, state: Mapping[str, Any]) -> StateDict:
+        """A state as drivers see it, with the large values in it. Raises `ValueMissing`, `CorruptRecord`."""
+        return StateDict(await self.values.of(thread_id, schema).load(state))
 
     async def session(self, session_id: str) -> Session:
         """A session's record. Raises `NotFoundError`."""
@@ -72,7 +82,7 @@ class Records:
             session = await self.session(session_of(thread_id))
             return StateDict((await self.schema(session.workflow_id)).initial())
         replayed = await replay(self.store.journal, head.thread, self.schema, at=at)
-        return StateDict(replayed.state)
+        return await self.loaded(thread_id, await self.schema(head.thread.workflow), replayed.state)
 
     async def result(self, thread_id: str, turn: int) -> ThreadResult:
         """The result of a turn, waiting until it is over."""
@@ -94,7 +104,7 @@ class Records:
             thread_id=done.thread_id,
             turn=done.turn,
             status=done.status,
-            state=StateDict(schema.decode_state(done.state)),
+            state=await self.loaded(done.thread_id, schema, schema.decode_state(done.state)),
             usage=done.usage,
             seq=done.seq,
             error=None if done.error is None else GreenroomError.from_info(done.error),

@@ -97,6 +97,7 @@ class _Kept:
         self.journal = store.journal
         self.live = store.live
         self.sessions = store.sessions
+        self.values = store.values
         self.workflows = store.workflows
         self.next_incarnation = store.next_incarnation
         self.ping = store.ping

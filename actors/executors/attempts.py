@@ -57,13 +57,18 @@ class StepRunner:
         """See `NodeRunner`."""
         return self._runner.at_most_once(node)
 
-    async def run(self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext) -> Attempts:
-        """Run the step. The runs before that of `context`, which died with an executor, do not count as retries."""
+    async def run(
+        self, plan: Plan, node: Node, seen: Mapping[str, Any], state: Mapping[str, Any], context: NodeContext
+    ) -> Attempts:
+        """Run the step. The runs before that of `context`, which died with an executor, do not count as retries.
+
+        The node runs on `seen`: `state` with the large values it reads.
+        """
         usage = NO_TOKENS
         most = 1 if self._runner.at_most_once(node) else node.retry.max_attempts
         for number in itertools.count(1):
             try:
-                output = await self._run_once(plan, node, state, context)
+                output = await self._run_once(plan, node, seen, context)
                 if output.usage != NO_TOKENS:
                     usage += output.usage
                 write = plan.schema.check_write(node.id, output.write, node.writes)

@@ -14,6 +14,7 @@ from actors.executors.runner import NodeRunner
 from actors.executors.segment import Segment
 from actors.ports import Clock, Journal
 from actors.protocol import Done, Redeployed, RunSegment, RunTool, SegmentDone, decode_request, encode
+from actors.values import Values
 from graphs.errors import BusinessRuleViolation
 from graphs.threads import Durability
 from graphs.workflow.plan import Plan
@@ -26,6 +27,7 @@ class ExecutorServices:
     address: str
     """Its own address."""
     journal: Journal
+    values: Values
     live: LiveReporter
     catalog: Catalog
     clock: Clock
@@ -78,7 +80,8 @@ class Executor:
         services = self._services
         plan = await services.catalog.plan(request.thread.workflow)
         recorder = self._recorder(plan, request)
-        segment = Segment(request, plan, self._kind, services.address, self._steps, recorder, services.clock)
+        values = services.values.of(request.thread.id, plan.schema)
+        segment = Segment(request, plan, self._kind, services.address, self._steps, recorder, values, services.clock)
         return await segment.run(self._segment_steps)
 
     def _recorder(self, plan: Plan, request: RunSegment) -> Recorder:

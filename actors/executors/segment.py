@@ -11,11 +11,14 @@ from actors.executors.recorder import Recorder
 from actors.executors.runner import NodeContext
 from actors.ports import Clock
 from actors.protocol import RunSegment, SegmentDone
-from graphs.errors import GreenroomError, OutcomeUnknown
+from actors.values import ThreadValues
+from graphs.errors import GreenroomError, OutcomeUnknown, describe
 from graphs.journal import EntryKind, JournalEntry
+from graphs.state.large import small_state
 from graphs.workflow import planner
 from graphs.workflow.node import Node
 from graphs.workflow.plan import Plan
+from graphs.workflow.reads import node_reads
 
 
 class Segment:
@@ -28,6 +31,7 @@ class Segment:
         address: The executor's own address.
         steps: Runs steps.
         recorder: Writes what happens.
+        values: Large values of the thread.
         clock: Time.
     """
 
@@ -39,6 +43,7 @@ class Segment:
         address: str,
         steps: StepRunner,
         recorder: Recorder,
+        values: ThreadValues,
         clock: Clock,
     ) -> None:
         self._request = request
@@ -47,6 +52,7 @@ class Segment:
         self._address = address
         self._steps = steps
         self._recorder = recorder
+        self._values = values
         self._clock = clock
         self._state = plan.schema.decode_state(request.state)
         self._seq = request.seq
@@ -66,7 +72,7 @@ class Segment:
             for node in self._nodes(max_steps):
                 await self._step(node)
             kept = await self._recorder.hand_over()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GreenroomError):
             await self._recorder.close()
             raise
         schema = self._plan.schema
@@ -106,7 +112,14 @@ class Segment:
         await self._recorder.settle()
 
     async def _run(self, node: Node, attempt: int) -> Attempts:
-        return await self._steps.run(self._plan, node, self._state, self._context(node, attempt))
+        context = self._context(node, attempt)
+        try:
+            seen = await self._values.load(self._state, node_reads(node))
+        except GreenroomError as error:
+            if error.retryable:  # the store is away
+                raise
+            return Attempts(attempt, error=describe(error, node=node.id))
+        return await self._steps.run(self._plan, node, seen, self._state, context)
 
     def _context(self, node: Node, attempt: int) -> NodeContext:
         caught = self._cursor.caught
@@ -125,16 +138,23 @@ class Segment:
         if attempts.usage != NO_TOKENS:
             self._usage += attempts.usage
         total = self._request.usage if self._usage is NO_TOKENS else self._request.usage + self._usage
+        deltas: tuple[bytes, ...] = ()
         if attempts.state is not None:
-            self._state = attempts.state
-            self._writes.append(attempts.write)
+            state = attempts.state
+            if attempts.write:
+                write, delta = await self._values.spill(attempts.write)
+                state = small_state(self._plan.schema, self._state, state, attempts.write, write)
+                self._writes.append(write)
+                deltas = (delta,)
+            self._state = state
             event: planner.Event = planner.NodeFinished(total)
         else:
             assert attempts.error is not None
             event = planner.NodeFailed(attempts.error)
         now = self._clock.now()
         self._seq += 1
-        self._cursor = planner.advance(self._plan, self._cursor, event, self._state, self._seq, now=now)
+        self._cursor = await self._values.advance(self._plan, self._cursor, event, self._state, self._seq, now=now)
+        self._values.keep_only(self._state)
         entries = [
             JournalEntry(
                 seq=self._seq,
@@ -144,7 +164,7 @@ class Segment:
                 started_at=started_at,
                 node=node.id,
                 attempt=attempts.number,
-                deltas=(self._plan.schema.encode_delta(attempts.write),) if attempts.write else (),
+                deltas=deltas,
                 usage=attempts.usage,
                 error=attempts.error,
                 by=self._address,

@@ -68,3 +68,13 @@ def snapshots(thread_id: str) -> str:
 def live(thread_id: str) -> str:
     """Stream of a thread's live events."""
     return f"gr:{{{session_of(thread_id)}}}:l:{path_of(thread_id)}"
+
+
+def value(session_id: str, digest: str) -> str:
+    """Hash of a large value: number of the chunk, from 0, -> chunk."""
+    return f"gr:{{{session_id}}}:v:{digest}"
+
+
+def values(session_id: str) -> str:
+    """Hash of a session's large values: digest -> size in bytes, 0 while it is being stored."""
+    return f"gr:{{{session_id}}}:values"

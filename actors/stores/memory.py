@@ -8,6 +8,7 @@ from typing import Any
 
 from actors.stores.memory_journal import MemoryIndex, MemoryJournal, MemoryLiveFeed
 from actors.stores.memory_records import MemorySessions, MemoryWorkflows
+from actors.stores.values import MemoryValues
 
 
 class MemoryStore:
@@ -18,6 +19,7 @@ class MemoryStore:
         self.journal = MemoryJournal(index)
         self.live = MemoryLiveFeed(self.journal)
         self.sessions = MemorySessions(self.journal, index)
+        self.values = MemoryValues()
         self.workflows = MemoryWorkflows()
         self._incarnations = itertools.count(1)
 

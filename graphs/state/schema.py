@@ -14,6 +14,7 @@ from graphs.state.arrow import Codec
 from graphs.state.channel import Channel
 from graphs.state.fields import fields_of, fields_set, has_fields, is_model, maker
 from graphs.state.reducers import last_value, reducer_named
+from graphs.state.refs import NotLoaded, holds_refs
 from graphs.state.specs import field_of, state_model
 from graphs.suggest import did_you_mean
 
@@ -152,7 +153,7 @@ class StateSchema:
         """
         new = dict(state)
         for name, value in write.items():
-            channel = self._channel(name)
+            channel = self.channel(name)
             new[name] = channel.apply(new.get(name), value)
         return new
 
@@ -164,7 +165,7 @@ class StateSchema:
                 by_channel.setdefault(name, []).append(value)
         combined: list[dict[str, Any]] = []
         for name, values in by_channel.items():
-            for place, value in enumerate(self._channel(name).reducer.combine(values)):
+            for place, value in enumerate(self.channel(name).reducer.combine(values)):
                 if place == len(combined):
                     combined.append({})
                 combined[place][name] = value
@@ -179,7 +180,11 @@ class StateSchema:
             state: The state.
             reads: Channels the node reads; the others have their default. None: all.
             as_dict: Give a dict in any case.
+
+        Raises:
+            NotLoaded: Of something it gets there is only a reference.
         """
+        self._check_loaded(state, reads)
         if reads is None:
             values = {
                 name: state[name] if name in state else channel.initial() for name, channel in self.channels.items()
@@ -187,7 +192,7 @@ class StateSchema:
         else:
             values = self.initial()
             for name in reads:
-                values[self._channel(name).name] = state.get(name)
+                values[self.channel(name).name] = state.get(name)
         for name in self._lists:
             if values[name]:
                 values[name] = values[name].copy()
@@ -202,12 +207,21 @@ class StateSchema:
         Args:
             state: The state.
             only: Channels to take; None: all.
+
+        Raises:
+            NotLoaded: Of something to be taken there is only a reference.
         """
+        self._check_loaded(state, only)
         return {
-            name: None if value is None else self._channel(name).type.plain(value)
+            name: None if value is None else self.channel(name).type.plain(value)
             for name, value in state.items()
             if only is None or name in only
         }
+
+    def unloaded(self, state: Mapping[str, Any], only: Collection[str] | None = None) -> list[str]:
+        """Channels of which the state has only references, among `only` (None: all)."""
+        names = state if only is None else [name for name in only if name in state]
+        return [name for name in names if holds_refs(state[name])]
 
     def encode_state(self, state: Mapping[str, Any]) -> bytes:
         """A whole state as bytes. Raises `StateInvalid` for a value that does not fit its channel."""
@@ -225,7 +239,7 @@ class StateSchema:
     def encode_delta(self, write: Mapping[str, Any]) -> bytes:
         """A write as bytes: only the channels in it. Raises as `encode_state`."""
         for name in write:
-            self._channel(name)
+            self.channel(name)
         return self._codec.encode(write)
 
     def decode_delta(self, blob: bytes) -> dict[str, Any]:
@@ -244,7 +258,12 @@ class StateSchema:
                 write[name] = channel.check_write(value, problems)
         return write
 
-    def _channel(self, name: str) -> Channel:
+    def _check_loaded(self, state: Mapping[str, Any], only: Collection[str] | None) -> None:
+        if missing := self.unloaded(state, only):
+            raise NotLoaded(missing)
+
+    def channel(self, name: str) -> Channel:
+        """The channel called `name`. Raises `StateInvalid`."""
         channel = self.channels.get(name)
         if channel is None:
             hint = did_you_mean(name, self.channels)

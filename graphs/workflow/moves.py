@@ -10,6 +10,7 @@ import msgspec
 
 from graphs.errors import ErrorInfo, GreenroomError, RoutingError, StepLimitExceeded
 from graphs.journal import END, Cursor, Fork, Usage
+from graphs.state.refs import NotLoaded, ValueRef
 from graphs.workflow.node import ForkConfig, MapConfig, SubworkflowConfig
 from graphs.workflow.plan import Plan
 from graphs.workflow.routing import RouteContext
@@ -19,7 +20,10 @@ _replace = msgspec.structs.replace
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """How a thread leaves a node, given the state after it."""
+    """How a thread leaves a node, given the state after it.
+
+    Its methods raise `NotLoaded` if that hangs on values of which the state has only references.
+    """
 
     plan: Plan
     state: Mapping[str, Any]
@@ -88,6 +92,8 @@ class Move:
     def _map(self, cursor: Cursor, node: str, config: MapConfig) -> Cursor:
         """Begin the map at `node`."""
         items = self.state[config.over]
+        if isinstance(items, ValueRef):  # single items may be references: only their number counts here
+            raise NotLoaded((config.over,))
         if items is not None and not isinstance(items, list):
             error = RoutingError(
                 f"map {node!r} needs a list in channel {config.over!r}, which holds {type(items).__name__}",

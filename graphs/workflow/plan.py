@@ -32,9 +32,10 @@ class PlannedEdge:
     route: BoundRoute | None = None
 
     def taken(self, schema: StateSchema, state: Mapping[str, Any], context: RouteContext) -> tuple[str, ...]:
-        """Where the edge leads now; nowhere if its condition does not hold. Raises `RoutingError`."""
+        """Where the edge leads now; nowhere if its condition does not hold. Raises `RoutingError` and `NotLoaded`."""
         if self.route is not None:
-            return self.route(schema.view(state, None) if self.route.python else schema.plain(state), context)
+            seen = schema.view(state, None) if self.route.python else schema.plain(state, self.route.channels)
+            return self.route(seen, context)
         if self.condition is not None and not self._holds(self.condition, schema, state):
             return ()
         assert self.edge.target is not None

@@ -191,6 +191,7 @@ def advance(
 
     Raises:
         IllegalTransition: The event does not fit the cursor's status.
+        NotLoaded: What comes next hangs on values of which the state has only references.
     """
     move = Move(plan, state, seq, now)
     match event:

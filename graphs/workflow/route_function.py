@@ -48,11 +48,20 @@ class RouteFunction:
     """Every key it may answer; None if that depends on the state."""
     channels: tuple[str, ...] = ()
     """Parameters that name a channel of the state."""
+    stateless: bool = False
+    """Whether it looks at nothing but the context."""
 
     @property
     def parameter_schema(self) -> dict[str, Any]:
         """JSON schema of the parameters."""
         return self.parameters.model_json_schema()
+
+    def looks_at(self, parameters: Mapping[str, Any]) -> frozenset[str] | None:
+        """Channels it looks at with these parameters; None if it may look at any."""
+        if self.stateless:
+            return frozenset()
+        named = [parameters[name] for name in self.channels]
+        return frozenset(named) if named and None not in named else None
 
     def check(self, parameters: Mapping[str, Any]) -> list[Problem]:
         """What is wrong with `parameters`; paths begin with the name of the parameter."""

@@ -171,6 +171,7 @@ SHIPPED: tuple[RouteFunction, ...] = (
         call=budget,
         parameters=BudgetParameters,
         answers=("within", "exceeded"),
+        stateless=True,
     ),
 )
 

@@ -25,6 +25,8 @@ class BoundRoute:
     answer: Callable[[Any, RouteContext], Answer]
     python: bool
     """Whether it is a Python function of the graph, and no registered route function."""
+    channels: frozenset[str] | None = None
+    """Channels it looks at; None if it may look at any."""
 
     def __call__(self, state: Any, context: RouteContext) -> tuple[str, ...]:
         """The distinct targets, in the order of the answers.
@@ -120,7 +122,12 @@ class RouteRegistry:
         if problems:
             raise GraphInvalid(f"route function {route.function}: {'; '.join(problems)}", problems=problems)
         parameters = dict(registered.parameters.model_validate(dict(route.parameters)))
-        return BoundRoute(route, lambda state, context: registered.call(state, context, **parameters), python=False)
+        return BoundRoute(
+            route,
+            lambda state, context: registered.call(state, context, **parameters),
+            python=False,
+            channels=registered.looks_at(parameters),
+        )
 
 
 SHIPPED_ROUTES = RouteRegistry.of(SHIPPED)

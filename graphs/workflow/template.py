@@ -20,6 +20,7 @@ import msgspec
 from pydantic import BaseModel
 
 from graphs.errors import GraphInvalid, StateInvalid
+from graphs.state.refs import loaded
 from graphs.suggest import did_you_mean
 
 _FORMATTER = Formatter()
@@ -34,6 +35,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 
     Raises:
         StateInvalid: A channel or a part of it is missing, or its value does not take the format spec.
+        NotLoaded: Of a channel there is only a reference.
         GraphInvalid: The template itself is wrong.
     """
     pieces = []
@@ -143,7 +145,7 @@ def _resolve(path: str, values: Mapping[str, Any]) -> Any:
         problem = f'no channel "{channel}"{did_you_mean(channel, values)}'
         raise StateInvalid(f"template field {{{path}}}: {problem}", problems=[problem], channel=channel)
     try:
-        place, _ = _FORMATTER.get_field(path, (), {channel: _Place(values[channel])})
+        place, _ = _FORMATTER.get_field(path, (), {channel: _Place(loaded(values, channel))})
     except LookupError as error:
         problem = f'channel "{channel}": {error.args[0]}'
         raise StateInvalid(f"template field {{{path}}}: {problem}", problems=[problem], channel=channel) from error

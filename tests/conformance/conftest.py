@@ -13,6 +13,8 @@ from actors.ports import Store
 from actors.stores import keys
 from actors.stores.memory import MemoryStore
 from actors.stores.redis import RedisStore
+from graphs.state.refs import ValueRef
+from graphs.threads import session_of
 
 
 class MemoryDamage:
@@ -35,6 +37,13 @@ class MemoryDamage:
 
     async def session(self, session_id: str) -> None:
         self._store.sessions.records[session_id] = flipped(self._store.sessions.records[session_id])
+
+    async def value(self, thread_id: str, ref: ValueRef) -> None:
+        key = keys.value(session_of(thread_id), ref.digest)
+        self._store.values.blobs[key] = flipped(self._store.values.blobs[key])
+
+    async def lose_value(self, thread_id: str, ref: ValueRef) -> None:
+        del self._store.values.blobs[keys.value(session_of(thread_id), ref.digest)]
 
     async def workflow(self, ref: str) -> None:
         self._store.workflows.records[ref] = flipped(self._store.workflows.records[ref])
@@ -62,6 +71,12 @@ class RedisDamage:
 
     async def session(self, session_id: str) -> None:
         await self._flip(keys.session(session_id), "session")
+
+    async def value(self, thread_id: str, ref: ValueRef) -> None:
+        await self._flip(keys.value(session_of(thread_id), ref.digest), "1")
+
+    async def lose_value(self, thread_id: str, ref: ValueRef) -> None:
+        await self._client.hdel(keys.value(session_of(thread_id), ref.digest), "1")
 
     async def workflow(self, ref: str) -> None:
         await self._flip(keys.WORKFLOWS, ref)
