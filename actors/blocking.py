@@ -89,6 +89,7 @@ class BlockingPool:
 
     def close(self) -> None:
         """Let the threads end; functions that still run are not waited for."""
+        self.on_stuck = _ignore
         for _ in range(self._started_count):
             self._calls.put(None)
 

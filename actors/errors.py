@@ -13,6 +13,7 @@ __all__ = [
     "ModelError",
     "ModelUnavailable",
     "Overloaded",
+    "Retiring",
     "SeqConflict",
     "StoreUnavailable",
     "ToolError",
@@ -28,6 +29,12 @@ class Overloaded(GreenroomError):
 
 class DestinationDied(GreenroomError):
     """The process a message was for has died; it may or may not have handled it. Fields: `destination`."""
+
+    retryable: ClassVar[bool] = True
+
+
+class Retiring(GreenroomError):
+    """An executor that is being replaced takes no more work; its successor does. Fields: `destination`."""
 
     retryable: ClassVar[bool] = True
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TypeVar
 
-from actors.errors import DestinationDied
+from actors.errors import DestinationDied, Retiring
 from actors.network import SUPERVISOR, Network
-from actors.protocol import FetchPool, Message, Pool
+from actors.protocol import EndSegment, FetchPool, Pool, RunSegment, SegmentDone
 
-_Reply = TypeVar("_Reply", bound=Message)
+
+class _UnderWay:
+    """A segment that runs."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        """The executor; empty until one is found."""
+        self.is_ended = False
+        """Whether it is to end before it began."""
 
 
 class ExecutorPools:
@@ -19,21 +26,47 @@ class ExecutorPools:
         self._network = network
         self._pools: dict[str, tuple[str, ...]] = {}
         self._running: Counter[str] = Counter()
+        self._segments: dict[str, _UnderWay] = {}
+        """By thread id."""
 
-    async def run(self, kind: str, request: Message, expected: type[_Reply]) -> _Reply | None:
-        """Have an executor of `kind` handle `request`; None if it died on the way. The next request finds another."""
+    async def run(self, kind: str, request: RunSegment) -> SegmentDone | None:
+        """Have an executor of `kind` run a segment; None if it died on the way. The next request finds another."""
+        segment = self._segments[request.thread.id] = _UnderWay()
+        try:
+            return await self._run(kind, request, segment)
+        finally:
+            if self._segments[request.thread.id] is segment:
+                del self._segments[request.thread.id]
+
+    async def end(self, thread_id: str, epoch: int, *, now: bool = False) -> None:
+        """Have the segment of a thread end after the step it is at, or in the middle of it."""
+        segment = self._segments.get(thread_id)
+        if segment is None:
+            return
+        segment.is_ended = True
+        if segment.address:
+            await self._network.tell(segment.address, EndSegment(thread_id=thread_id, epoch=epoch, now=now))
+
+    async def _run(self, kind: str, request: RunSegment, segment: _UnderWay) -> SegmentDone | None:
         addresses = self._pools.get(kind) or await self._fetch(kind)
-        address = min(addresses, key=self._running.__getitem__)
+        if segment.is_ended:
+            return SegmentDone(seq=request.seq, cursor=request.cursor, kept=request.kept)
+        address = segment.address = min(addresses, key=self._running.__getitem__)
         self._running[address] += 1
         try:
-            return await self._network.ask(address, request, expected)
+            return await self._network.ask(address, request, SegmentDone)
         except DestinationDied as error:
             if error.fields.get("destination") != address:
                 raise
             await self._fetch(kind, suspect=address)
             return None
+        except Retiring:
+            segment.address = ""
+            if address in await self._fetch(kind):
+                raise  # its successor is not there yet
         finally:
             self._running[address] -= 1
+        return await self._run(kind, request, segment)
 
     async def _fetch(self, kind: str, *, suspect: str = "") -> tuple[str, ...]:
         pool = await self._network.ask(SUPERVISOR, FetchPool(kind=kind, suspect=suspect), Pool)

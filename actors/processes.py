@@ -23,7 +23,7 @@ from actors.mailbox import Handler, Mailbox
 from actors.network import SUPERVISOR, Dialer, Network
 from actors.pools import ExecutorPools
 from actors.ports import Clock, Store
-from actors.protocol import FetchFunctions, Functions
+from actors.protocol import Done, FetchFunctions, Functions, Retire
 from actors.services import Services
 from actors.settings import ActorSettings
 from actors.supervisor.actor import HOST, Launcher, Supervisor
@@ -100,7 +100,7 @@ class ActorProcess:
         self._services.register(Store, store, close=store.close)  # type: ignore[type-abstract]
         catalog = Catalog(store.workflows, self._function_source(network), self._model_source(network))
         self._services.register(Catalog, catalog)
-        self._actor = self._host(network) if self._spec.kind == HOST else self._executor()
+        self._actor = self._host(network) if self._spec.kind == HOST else self._executor(network)
 
     async def close(self) -> None:
         """Stop the actor, give back what the services hold, and hang up."""
@@ -130,7 +130,7 @@ class ActorProcess:
         host = Host(services, store.sessions, self._spec.settings.hosts.capacity)
         return self._services.register(Host, host, close=host.close)
 
-    def _executor(self) -> Executor:
+    def _executor(self, network: Network) -> Executor:
         store, catalog, clock = self._common()
         kind = self._spec.kind
         settings = self._spec.settings.executor(kind)
@@ -143,6 +143,7 @@ class ActorProcess:
             catalog=catalog,
             clock=clock,
             blocking=blocking,
+            retire=lambda: network.ask(SUPERVISOR, Retire(address=self._spec.address), Done),
         )
         executor = Executor(kind, self._runner(kind, catalog, blocking), services, settings.segment_steps)
         return self._services.register(Executor, executor, close=executor.close)

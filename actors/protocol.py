@@ -185,6 +185,15 @@ class RunSegment(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Entries up to `seq` that are not written yet."""
 
 
+class EndSegment(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """End a segment early: it is answered as ever, and the thread is where it got to. Not answered itself."""
+
+    thread_id: str
+    epoch: int
+    now: bool = False
+    """In the middle of the step it is at, which is not recorded; else after it."""
+
+
 class SegmentDone(Message, frozen=True, kw_only=True, omit_defaults=True):
     """The executor has come to a node it does not run, a fork, or the end of the turn."""
 
@@ -378,6 +387,7 @@ Request = (
     | Retire
     | RunBranch
     | RunSegment
+    | EndSegment
     | RunTool
     | Deploy
     | Redeployed

@@ -29,6 +29,9 @@ from graphs.workflow.plan import Plan
 MAX_DEATHS = 10
 """Executors a step may take down with it before it counts as failed."""
 
+CUT_OFF_S = 2.0
+"""How long an executor has to say where the thread is when it is to stop in the middle of a step."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -218,10 +221,32 @@ class ThreadActor:
             died=self._deaths[1] if self._deaths[0] == self.seq else 0,
             kept=self._kept,
         )
-        done = await self._services.executors.run(kind, request, SegmentDone)
+        asked = asyncio.create_task(self._services.executors.run(kind, request), name=f"segment of {self.thread.id}")
+        try:
+            done = await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            await self._cut_off(asked)
+            raise
         if done is None:
             await self._note_death()
-            return
+        else:
+            self._take(done)
+
+    async def _cut_off(self, asked: asyncio.Task[SegmentDone | None]) -> None:
+        """End a segment in the middle of its step; if the turn is cancelled, the steps before that are recorded."""
+        try:
+            if self._cancel_reason is not None:
+                await self._services.executors.end(self.thread.id, self.epoch, now=True)
+                await asyncio.wait([asked], timeout=CUT_OFF_S)
+        finally:
+            asked.cancel()
+            await asyncio.wait([asked])
+        done = None if asked.cancelled() or asked.exception() is not None else asked.result()
+        if done is not None:
+            self._take(done)
+
+    def _take(self, done: SegmentDone) -> None:
+        """Be where an executor got to."""
         writes = [self.plan.schema.decode_delta(delta) for delta in done.deltas]
         self._advance_to(done.seq, done.cursor, writes)
         self.usage += done.usage

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from actors.blocking import BlockingPool
 from actors.catalog import Catalog
+from actors.errors import Retiring
 from actors.executors.attempts import StepRunner
 from actors.executors.live import LiveReporter
 from actors.executors.recorder import Recorder
 from actors.executors.runner import NodeRunner
 from actors.executors.segment import Segment
+from actors.patience import patiently
 from actors.ports import Clock, Journal
-from actors.protocol import Done, Redeployed, RunSegment, RunTool, SegmentDone, decode_request, encode
+from actors.protocol import (
+    Done,
+    EndSegment,
+    Redeployed,
+    Retire,
+    RunSegment,
+    RunTool,
+    SegmentDone,
+    decode_request,
+    encode,
+)
 from actors.values import Values
 from graphs.errors import BusinessRuleViolation
 from graphs.threads import Durability
@@ -32,6 +46,16 @@ class ExecutorServices:
     catalog: Catalog
     clock: Clock
     blocking: BlockingPool
+    retire: Callable[[], Awaitable[object]]
+    """Asks for a successor; returns when it is there."""
+
+
+class _Running:
+    """A segment that runs; there is none yet while its workflow is read."""
+
+    def __init__(self) -> None:
+        self.segment: Segment | None = None
+        self.end: EndSegment | None = None
 
 
 class Executor:
@@ -51,12 +75,25 @@ class Executor:
         self._segment_steps = segment_steps
         self._steps = StepRunner(services.address, kind, runner, services.live, services.clock)
         self._segments_count = itertools.count()
+        self._running: dict[tuple[str, int], _Running] = {}
+        """(thread id, epoch) -> segment."""
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._leaving: asyncio.Task[None] | None = None
+        self._is_retired = False
+        services.blocking.on_stuck = self._leave
 
     async def handle(self, body: bytes) -> bytes | None:
         """Answer one request."""
         match decode_request(body):
             case RunSegment() as request:
-                return encode(await self.run_segment(request))
+                return encode(await self._run_segment(request))
+            case EndSegment() as request:
+                self._end_segment(request)
+                return None
+            case Retire():
+                await self._idle.wait()
+                return encode(Done())
             case RunTool() as request:
                 return encode(await self._runner.run_tool(request))
             case Redeployed(refs=refs):
@@ -67,22 +104,62 @@ class Executor:
 
     async def close(self) -> None:
         """Give back what it holds."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+            await asyncio.wait([self._leaving])
         await self._runner.close()
         await self._services.live.close()
         self._services.blocking.close()
 
-    async def run_segment(self, request: RunSegment) -> SegmentDone:
+    async def _run_segment(self, request: RunSegment) -> SegmentDone:
         """Run nodes from the request's cursor on, as long as they are of this kind.
 
         Raises:
             Fenced: The thread has been activated anew: the segment is void.
+            Retiring: A successor is there.
         """
+        if self._is_retired:
+            self._leave()  # whoever still sends segments here does not know
+            address = self._services.address
+            raise Retiring(f"{address} is being replaced; ask for the pool again", destination=address)
+        key, running = (request.thread.id, request.epoch), _Running()
+        self._running[key] = running
+        self._idle.clear()
+        try:
+            return await self._run(request, running)
+        finally:
+            if self._running[key] is running:
+                del self._running[key]
+            if not self._running:
+                self._idle.set()
+
+    async def _run(self, request: RunSegment, running: _Running) -> SegmentDone:
         services = self._services
         plan = await services.catalog.plan(request.thread.workflow)
         recorder = self._recorder(plan, request)
         values = services.values.of(request.thread.id, plan.schema)
         segment = Segment(request, plan, self._kind, services.address, self._steps, recorder, values, services.clock)
+        running.segment = segment
+        if running.end is not None:
+            segment.end(now=running.end.now)
         return await segment.run(self._segment_steps)
+
+    def _end_segment(self, request: EndSegment) -> None:
+        running = self._running.get((request.thread_id, request.epoch))
+        if running is None:
+            return
+        running.end = request
+        if running.segment is not None:
+            running.segment.end(now=request.now)
+
+    def _leave(self) -> None:
+        """Ask to be replaced: a function that nobody waits for any more still runs in this process."""
+        if self._leaving is None or self._leaving.done():
+            self._leaving = asyncio.create_task(self._retire(), name=f"{self._services.address} retires")
+
+    async def _retire(self) -> None:
+        await patiently(self._services.clock, self._services.retire)
+        self._is_retired = True
 
     def _recorder(self, plan: Plan, request: RunSegment) -> Recorder:
         return Recorder(

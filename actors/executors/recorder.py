@@ -120,7 +120,11 @@ class Recorder:
             self._appends_count += 1
             self._under_way_count = len(entries)
             op_id = f"{self._writer}/{self._appends_count}"
-            await self._journal.append(self._thread.id, self._epoch, entries, op_id=op_id, snapshot=snapshot)
+            try:
+                await self._journal.append(self._thread.id, self._epoch, entries, op_id=op_id, snapshot=snapshot)
+            except GreenroomError:
+                self._kept = []  # nothing can be written behind what is lost
+                raise
             self._under_way_count = 0
 
 

@@ -60,6 +60,17 @@ class Segment:
         self._usage = NO_TOKENS
         """Tokens of this segment."""
         self._writes: list[dict[str, Any]] = []
+        self._ending = False
+        self._cut = False
+        self._in_node: asyncio.Task[Any] | None = None
+        """The task that runs this, while a node has the word."""
+
+    def end(self, *, now: bool) -> None:
+        """Let `run` return after the step it is at, or in the middle of its node."""
+        self._ending = True
+        self._cut = self._cut or now
+        if now and self._in_node is not None:
+            self._in_node.cancel()
 
     async def run(self, max_steps: int) -> SegmentDone:
         """Run nodes as long as they are of this kind.
@@ -71,10 +82,14 @@ class Segment:
         try:
             for node in self._nodes(max_steps):
                 await self._step(node)
-            kept = await self._recorder.hand_over()
-        except (asyncio.CancelledError, GreenroomError):
+        except GreenroomError:
             await self._recorder.close()
             raise
+        except asyncio.CancelledError:
+            if not self._was_cut():
+                await self._recorder.close()
+                raise
+        kept = await self._recorder.hand_over()
         schema = self._plan.schema
         deltas = tuple(schema.encode_delta(write) for write in schema.combine(self._writes))
         return SegmentDone(seq=self._seq, cursor=self._cursor, deltas=deltas, usage=self._usage, kept=kept)
@@ -82,21 +97,30 @@ class Segment:
     def _nodes(self, max_steps: int) -> Iterator[Node]:
         """What is to be run next, after each step anew."""
         for _ in range(max_steps):
+            if self._ending:
+                return
             match planner.command(self._plan, self._cursor):
                 case planner.RunNode(node_id, kind) if kind == self._kind:
                     yield self._plan.nodes[node_id]
                 case _:
                     return
 
+    def _was_cut(self) -> bool:
+        """Whether `end` has cancelled this task, and nobody else."""
+        task, self._in_node = self._in_node, None
+        return self._cut and task is not None and task.uncancel() == 0
+
     async def _step(self, node: Node) -> None:
         started_at = self._clock.now()
         died = self._request.died if self._seq == self._request.seq else 0
-        if not self._steps.at_most_once(node):
-            attempts = await self._run(node, died + 1)
-        elif self._cursor.started:
+        if self._cursor.started:
             attempts = Attempts(1, error=_unknown(self._context(node, 1)).info())
+        elif not self._steps.at_most_once(node):
+            attempts = await self._run(node, died + 1)
         else:
             await self._begin(node)
+            if self._cut:
+                return
             attempts = await self._run(node, 1)
         await self._record(node, attempts, started_at)
 
@@ -112,6 +136,14 @@ class Segment:
         await self._recorder.settle()
 
     async def _run(self, node: Node, attempt: int) -> Attempts:
+        self._in_node = asyncio.current_task()
+        attempts = await self._attempts(node, attempt)
+        if self._cut:
+            raise asyncio.CancelledError  # the node has swallowed it
+        self._in_node = None
+        return attempts
+
+    async def _attempts(self, node: Node, attempt: int) -> Attempts:
         context = self._context(node, attempt)
         try:
             seen = await self._values.load(self._state, node_reads(node))

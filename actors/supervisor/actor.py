@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from typing import Protocol
@@ -31,6 +32,7 @@ from actors.protocol import (
     ProcessInfo,
     Redeployed,
     Released,
+    Retire,
     decode_request,
     encode,
 )
@@ -40,6 +42,9 @@ from actors.supervisor.placement import spread, wanted_hosts
 from graphs.errors import BusinessRuleViolation
 
 HOST = "host"
+
+ENDS_WITHIN_S = 5.0
+"""How long an executor that has a successor may finish its segments."""
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +84,7 @@ class Supervisor:
         self._deployed: dict[str, Functions] = {}
         self._numbers = itertools.count(1)
         self._growing: asyncio.Task[None] | None = None
+        self._endings: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Start the hosts that are always there."""
@@ -88,9 +94,10 @@ class Supervisor:
 
     async def close(self) -> None:
         """End every process this supervisor has started."""
-        if self._growing is not None:
-            self._growing.cancel()
-            await asyncio.gather(self._growing, return_exceptions=True)
+        ending = [*self._endings, *([self._growing] if self._growing is not None else [])]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
         await asyncio.gather(*map(self._launcher.kill, list(self._processes)))
 
     async def handle(self, body: bytes) -> bytes | None:
@@ -116,6 +123,9 @@ class Supervisor:
                 return self._deployed.get(ref, Functions())
             case DescribeCluster():
                 return await self._describe()
+            case Retire(address=address):
+                await self._retire(address)
+                return Done()
             case _:
                 raise BusinessRuleViolation(f"the supervisor does not handle {type(request).__name__}")
 
@@ -195,6 +205,30 @@ class Supervisor:
             missing = self._settings.executor(kind).processes - len(pool)
             pool.extend(info.address for info in await asyncio.gather(*(self._spawn(kind) for _ in range(missing))))
             return tuple(pool)
+
+    async def _retire(self, address: str) -> None:
+        """Replace an executor: from now on its successor is asked, and it ends when its segments are over."""
+        info = self._processes.get(address)
+        if info is None:
+            return
+        async with self._lock(info.kind):
+            pool = self._pools[info.kind]
+            if address not in pool:
+                return
+            successor = await self._spawn(info.kind)
+            pool[pool.index(address)] = successor.address
+        logger.warning("executor %s is stuck in a function; %s takes its place", address, successor.address)
+        ending = asyncio.create_task(self._end(address), name=f"end of {address}")
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+    async def _end(self, address: str) -> None:
+        with contextlib.suppress(DestinationDied, TimeoutError):
+            async with asyncio.timeout(ENDS_WITHIN_S):
+                await self._network.ask(address, Retire(address=address), Done)
+        await self._launcher.kill(address)
+        self._processes.pop(address, None)
+        await self._network.forget(address)
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())
