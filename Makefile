@@ -4,17 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check format lint types imports bench install clean
+.PHONY: demo test test-slow faults check format lint types imports bench install clean
 
 demo: $(STAMP)  ## Run the digest workflow on real text, on Ray, with the local model
 	@$(BIN)/greenroom demo $(ARGS)
 
 test: check  ## Formatting, lint, types, import contracts and all tests but the slow ones
 	$(BIN)/python -m pytest tests/unit tests/properties tests/architecture tests/component tests/faults/test_companion.py -n 2 -q -m "not slow"
-	$(BIN)/python -m pytest tests/conformance tests/integration tests/examples tests/faults/test_processes.py -q -m "not slow"
+	$(BIN)/python -m pytest tests/conformance tests/integration tests/examples tests/faults \
+		--ignore tests/faults/test_companion.py -q -m "not slow"
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest tests -q -m slow
+
+faults: $(STAMP)  ## Kill every process at every message, and real ones at random
+	$(BIN)/python -m pytest tests/faults/test_companion.py -n 2 -q
+	$(BIN)/python -m pytest tests/faults --ignore tests/faults/test_companion.py -q -rP
 
 check: format lint types imports  ## All that needs no test to run
 

@@ -68,6 +68,10 @@ class Cluster:
         assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
         return entries
 
+    def open_threads(self) -> dict[str, str]:
+        """Threads that somebody has to work on, with their hosts."""
+        return dict(self.rt._run(self.rt._client.records.store.journal.open_threads()))
+
     def head(self, thread_id: str) -> Any:
         """The record of a thread."""
         return self.rt._run(self.rt._client.records.store.journal.head(thread_id))
