@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
-import pydantic
-
-from graphs.errors import GraphInvalid
-from graphs.functions import Function, reference, state_reference
 from graphs.policies import JoinPolicy, OnBranchError, RetryPolicy
-from graphs.state.schema import StateSchema
-from graphs.workflow.edge import Condition, Edge, EdgeType, Route, edge_name
-from graphs.workflow.graph import DEFAULT_MAX_STEPS, GraphModel
-from graphs.workflow.node import ForkConfig, FunctionConfig, LlmConfig, MapConfig, Node, ToolCallConfig
-from graphs.workflow.problems import Problem, from_pydantic, invalid
+from graphs.workflow.draft import GraphDraft
+from graphs.workflow.edge import Condition, EdgeType, Route
+from graphs.workflow.graph import GraphModel
+from graphs.workflow.node import (
+    ForkConfig,
+    FunctionConfig,
+    HumanConfig,
+    LlmConfig,
+    MapConfig,
+    SubworkflowConfig,
+    ToolCallConfig,
+    WaitConfig,
+)
 from graphs.workflow.routing import SHIPPED_ROUTES, RouteRegistry
 from graphs.workflow.validation import ensure_valid
 
 F = TypeVar("F", bound=Callable[..., Any])
-M = TypeVar("M", bound=pydantic.BaseModel)
 
 
-class GraphBuilder:
+class GraphBuilder(GraphDraft):
     """A workflow graph in the making.
 
     Args:
@@ -31,56 +34,14 @@ class GraphBuilder:
         version: Numbers with dots between. A running thread stays on the version it started with.
         description: One sentence for people.
         max_steps: Steps one turn may take.
+        durability: When steps are stored, unless a call says otherwise: `sync` (before the next step begins), `async`
+            (in order, while the next ones run) or `exit` (when the turn ends or pauses).
         metadata: Anything else to keep with it; JSON-able.
 
     Raises:
         SchemaError: A field of `state` has a type that cannot be stored; names all such fields.
         GraphInvalid: Another argument is wrong.
     """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        state: type,
-        version: str = "1.0.0",
-        description: str = "",
-        max_steps: int = DEFAULT_MAX_STEPS,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.name = name
-        self.version = version
-        self.schema = StateSchema.from_type(state)
-        self._state_type = state
-        self._head = self._make(
-            GraphModel,
-            "graph",
-            id=name,
-            name=name,
-            version=version,
-            description=description,
-            state=self.schema.to_spec(),
-            max_steps=max_steps,
-            metadata=dict(metadata or {}),
-        )
-        self._nodes: list[Node] = []
-        self._edges: list[Edge] = []
-        self._functions: dict[str, Function] = dict(self.schema.own_reducers)
-        self._workflows: dict[str, GraphBuilder] = {}
-
-    @property
-    def functions(self) -> dict[str, Function]:
-        """Every Python callable the graph refers to, by its reference; those of the workflows it maps included.
-
-        The types of the states are among them, so that nodes get instances of the user's own class, methods and all.
-        """
-        found: dict[str, Function] = {**self._functions, state_reference(self.name): self._state_type}
-        for child in self._workflows.values():
-            for ref, function in child.functions.items():
-                if found.setdefault(ref, function) is not function:
-                    problem = f'two functions are called "{ref}"; give one of them another name'
-                    raise self._error("functions", problem)
-        return found
 
     @overload
     def node(
@@ -93,6 +54,7 @@ class GraphBuilder:
         writes: Iterable[str] | None = ...,
         retry: int | RetryPolicy | None = ...,
         timeout_s: float | None = ...,
+        at_most_once: bool = ...,
     ) -> F: ...
 
     @overload
@@ -106,6 +68,7 @@ class GraphBuilder:
         writes: Iterable[str] | None = ...,
         retry: int | RetryPolicy | None = ...,
         timeout_s: float | None = ...,
+        at_most_once: bool = ...,
     ) -> Callable[[F], F]: ...
 
     def node(
@@ -118,6 +81,7 @@ class GraphBuilder:
         writes: Iterable[str] | None = None,
         retry: int | RetryPolicy | None = None,
         timeout_s: float | None = None,
+        at_most_once: bool = False,
     ) -> Any:
         """Add a function node; a decorator, with or without options, or called with the function.
 
@@ -130,6 +94,7 @@ class GraphBuilder:
             writes: Channels it may write. By default any.
             retry: Runs in all, the first included, or a whole policy.
             timeout_s: Seconds one attempt may take.
+            at_most_once: Never call it again for a step, whatever happens: if it was interrupted, the step has failed.
         """
 
         def add(function: F) -> F:
@@ -137,12 +102,20 @@ class GraphBuilder:
                 raise self._error("node", f"{function!r} is no function; use @g.node or g.node(function, name=...)")
             node_name = name if name is not None else getattr(function, "__name__", type(function).__name__)
             config = self._make(FunctionConfig, f'node "{node_name}"', function=self._refer(function))
-            self._add(node_name, config, reads=reads, writes=writes, retry=retry, timeout_s=timeout_s)
+            self._add(
+                node_name,
+                config,
+                reads=reads,
+                writes=writes,
+                retry=retry,
+                timeout_s=timeout_s,
+                at_most_once=at_most_once,
+            )
             return function
 
         return add if function is None else add(function)
 
-    def tool(
+    def tool(  # noqa: PLR0913
         self,
         name: str,
         *,
@@ -153,6 +126,7 @@ class GraphBuilder:
         writes: Iterable[str] | None = None,
         retry: int | RetryPolicy | None = None,
         timeout_s: float | None = None,
+        at_most_once: bool = False,
     ) -> None:
         """Add a node that calls a tool.
 
@@ -165,9 +139,18 @@ class GraphBuilder:
             writes: See `node`.
             retry: See `node`.
             timeout_s: See `node`.
+            at_most_once: See `node`.
         """
         config = self._make(ToolCallConfig, f'node "{name}"', tool=tool, arguments=dict(arguments or {}), into=into)
-        self._add(name, config, reads=reads, writes=writes, retry=retry, timeout_s=timeout_s)
+        self._add(
+            name,
+            config,
+            reads=reads,
+            writes=writes,
+            retry=retry,
+            timeout_s=timeout_s,
+            at_most_once=at_most_once,
+        )
 
     def llm(  # noqa: PLR0913
         self,
@@ -266,16 +249,13 @@ class GraphBuilder:
             max_concurrency: Items that run at the same time.
             on_branch_error: `fail` (the thread fails), `skip` (no result for the item) or `collect` (null for it).
         """
-        ref = workflow
-        if isinstance(workflow, GraphBuilder):
-            ref = f"{workflow.name}@{workflow.version}"
-            self._bring(f'node "{name}"', ref, workflow)
+        label = f'node "{name}"'
         config = self._make(
             MapConfig,
-            f'node "{name}"',
+            label,
             over=over,
             node=node,
-            workflow=ref,
+            workflow=self._bring(label, workflow) if isinstance(workflow, GraphBuilder) else workflow,
             item=item,
             result=result,
             into=into,
@@ -284,6 +264,57 @@ class GraphBuilder:
         )
         self._add(name, config)
 
+    def subworkflow(
+        self,
+        name: str,
+        *,
+        workflow: str | GraphBuilder,
+        input: Mapping[str, str] | None = None,  # noqa: A002 - the driver API's own word
+        output: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add a node that runs another workflow, in a thread with a state of its own, and waits for its end.
+
+        Args:
+            name: Name of the node.
+            workflow: `id` or `id@version` of a registered one, or another graph, which then comes along.
+            input: Channel of the other workflow -> channel here that it begins with. None: the channels both have.
+            output: Channel here -> channel of the other workflow that is written to it. None: the channels both have.
+        """
+        label = f'node "{name}"'
+        config = self._make(
+            SubworkflowConfig,
+            label,
+            workflow=self._bring(label, workflow) if isinstance(workflow, GraphBuilder) else workflow,
+            input=None if input is None else dict(input),
+            output=None if output is None else dict(output),
+        )
+        self._add(name, config)
+
+    def human(self, name: str, *, question: str, answer: Any = None, into: str | None = None) -> None:
+        """Add a node that asks a person: the thread is paused, at no cost, until `thread.answer(value)`.
+
+        Args:
+            name: Name of the node.
+            question: Template over the state, such as `Refund {amount} to {customer}?`.
+            answer: Type of the answer: a model, TypedDict, dataclass, enum, or a type as channels have it. None: that
+                of the channel `into`.
+            into: Channel the answer is written to. None: the answer is a model or mapping, and each of its fields is
+                written to the channel of the same name.
+        """
+        label = f'node "{name}"'
+        spec, python = self._answer_type(f"{label}.answer", answer)
+        config = self._make(HumanConfig, label, question=question, answer=spec, answer_type=python, into=into)
+        self._add(name, config)
+
+    def wait(self, name: str, *, seconds: float | str) -> None:
+        """Add a node that waits: a durable timer, which holds nothing in memory and outlives every process.
+
+        Args:
+            name: Name of the node.
+            seconds: How long, or the channel that says so.
+        """
+        self._add(name, self._make(WaitConfig, f'node "{name}"', seconds=seconds))
+
     def edge(
         self,
         source: str,
@@ -291,6 +322,7 @@ class GraphBuilder:
         *,
         when: str | Callable[..., bool] | None = None,
         default: bool = False,
+        on_error: bool = False,
     ) -> None:
         """Add an edge; after a node its edges are read in the order in which they were added.
 
@@ -300,10 +332,14 @@ class GraphBuilder:
             when: Condition under which it is taken: a CEL expression such as `state.kind == 'math'`, or a predicate
                 that gets the state. None: always.
             default: It is taken when no edge of `source` with a condition is.
+            on_error: It is taken when `source` has failed for good, and only then: the turn goes on there, and the
+                node finds the failure in `ctx.error`.
         """
         label = f'edge "{source}" -> "{target}"'
         if when is not None and default:
             raise self._error(label, "a default edge has no condition; drop one of the two")
+        if on_error and (when is not None or default):
+            raise self._error(label, "an edge for errors has no condition and is no default; drop one of the two")
         if when is not None and not isinstance(when, str) and not callable(when):
             raise self._error(label, f"when={when!r} is neither a CEL expression nor a function")
         condition = None
@@ -317,6 +353,7 @@ class GraphBuilder:
             edge_type=EdgeType.SIMPLE if condition is None and not default else EdgeType.CONDITIONAL,
             condition=condition,
             default=default,
+            on_error=on_error,
         )
 
     def route(
@@ -349,77 +386,3 @@ class GraphBuilder:
         model = self.model()
         ensure_valid(model, schema=self.schema, routes=routes, functions=self.functions)
         return model
-
-    def model(self) -> GraphModel:
-        """The graph as data, unchecked."""
-        children = tuple(child.model() for child in self._workflows.values())
-        return self._head.model_copy(
-            update={"nodes": tuple(self._nodes), "edges": tuple(self._edges), "workflows": children}
-        )
-
-    def _add(
-        self,
-        name: str,
-        config: FunctionConfig | ToolCallConfig | LlmConfig | ForkConfig | MapConfig,
-        *,
-        reads: Iterable[str] | None = None,
-        writes: Iterable[str] | None = None,
-        retry: int | RetryPolicy | None = None,
-        timeout_s: float | None = None,
-    ) -> None:
-        label = f'node "{name}"'
-        if any(node.id == name for node in self._nodes):
-            raise self._error(label, "there is one already; choose another name with name=")
-        for option, channels in (("reads", reads), ("writes", writes)):
-            if isinstance(channels, str):
-                raise self._error(f"{label}.{option}", f'give a list of channels: ["{channels}"]')
-        if isinstance(retry, int):
-            retry = self._make(RetryPolicy, f"{label}.retry", max_attempts=retry)
-        node = self._make(
-            Node,
-            label,
-            id=name,
-            config=config,
-            reads=None if reads is None else tuple(reads),
-            writes=None if writes is None else tuple(writes),
-            retry=retry or RetryPolicy(),
-            timeout_s=timeout_s,
-        )
-        self._nodes.append(node)
-
-    def _bring(self, label: str, ref: str, workflow: GraphBuilder) -> None:
-        """Let `workflow` come along; a graph that maps itself needs nothing."""
-        if workflow is self:
-            return
-        if self in workflow.family():
-            raise self._error(label, f'"{ref}" brings this graph along itself; write workflow="{ref}" instead')
-        if self._workflows.setdefault(ref, workflow) is not workflow:
-            raise self._error(label, f'another workflow comes along as "{ref}" already; rename one of them')
-
-    def family(self) -> Iterator[GraphBuilder]:
-        """This graph and all that come along with it."""
-        yield self
-        for child in self._workflows.values():
-            yield from child.family()
-
-    def _add_edge(self, label: str, leads_to: str, **fields: Any) -> None:
-        name = edge_name(str(fields["source"]), leads_to, {edge.id for edge in self._edges})
-        self._edges.append(self._make(Edge, label, id=name, **fields))
-
-    def _refer(self, function: Function) -> str:
-        """The reference of `function`; those that share one, such as two lambdas, are told apart by a number."""
-        base = ref = reference(function)
-        number = 1
-        while self._functions.setdefault(ref, function) is not function:
-            number += 1
-            ref = f"{base}#{number}"
-        return ref
-
-    def _make(self, model: type[M], label: str, /, **fields: Any) -> M:
-        try:
-            return model(**fields)
-        except pydantic.ValidationError as error:
-            raise invalid(f'workflow "{self.name}"', from_pydantic(error, label)) from error
-
-    def _error(self, path: str, message: str) -> GraphInvalid:
-        return invalid(f'workflow "{self.name}"', [Problem(path, message)])

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from graphs.threads import Durability
 from graphs.workflow.edge import Edge
 from graphs.workflow.json_value import Json
-from graphs.workflow.node import Node
+from graphs.workflow.node import MapConfig, Node, SubworkflowConfig
 
 DEFAULT_MAX_STEPS = 200
 
@@ -47,6 +47,12 @@ class GraphModel(BaseModel):
             if node.id == node_id:
                 return node
         raise KeyError(node_id)
+
+    def runs(self) -> tuple[str, ...]:
+        """What its maps and subworkflows call the workflows they run."""
+        configs = [node.config for node in self.nodes]
+        named = [config.workflow for config in configs if isinstance(config, MapConfig | SubworkflowConfig)]
+        return tuple(dict.fromkeys(ref for ref in named if ref is not None))
 
     def family(self) -> Iterator[GraphModel]:
         """This graph and all that come along with it, those of its companions included."""

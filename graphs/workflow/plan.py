@@ -15,9 +15,18 @@ from graphs.state.schema import StateSchema
 from graphs.workflow.conditions import Expression, PythonPredicate, compile_condition
 from graphs.workflow.edge import Edge
 from graphs.workflow.graph import GraphModel
-from graphs.workflow.node import ForkConfig, FunctionConfig, LlmConfig, MapConfig, Node, NodeType, ToolCallConfig
+from graphs.workflow.node import (
+    ForkConfig,
+    FunctionConfig,
+    LlmConfig,
+    MapConfig,
+    Node,
+    NodeType,
+    SubworkflowConfig,
+    ToolCallConfig,
+)
 from graphs.workflow.routing import SHIPPED_ROUTES, BoundRoute, RouteContext, RouteRegistry
-from graphs.workflow.topology import post_dominators, successors
+from graphs.workflow.topology import fork_joins, successors
 
 ITEM = "item"
 RESULT = "result"
@@ -94,7 +103,7 @@ class Plan:
     @cached_property
     def joins(self) -> dict[str, str]:
         """Node id (and `START`) -> the node at which its branches join."""
-        return post_dominators(self.follows)
+        return fork_joins(self.nodes, self.graph.edges)
 
     @cached_property
     def edges(self) -> dict[str, tuple[PlannedEdge, ...]]:
@@ -116,6 +125,15 @@ class Plan:
     def kind(self, node_id: str) -> NodeType:
         """Kind of a node."""
         return self.nodes[node_id].node_type
+
+    def workflow_of(self, node_id: str) -> str:
+        """What the catalog calls the workflow that a map or subworkflow runs: exactly this one if it runs itself."""
+        config = self.nodes[node_id].config
+        if isinstance(config, MapConfig) and config.workflow is None:
+            return f"{self.ref}#{node_id}"
+        assert isinstance(config, MapConfig | SubworkflowConfig)
+        assert config.workflow is not None
+        return self.ref if config.workflow in (self.graph.id, self.graph.ref) else config.workflow
 
     @cached_property
     def special_forks(self) -> frozenset[str]:

@@ -15,9 +15,9 @@ from graphs.suggest import did_you_mean
 SHOWN = 3
 """Problems that the message of an error shows; `GraphInvalid.problems` has them all."""
 
-_CHOICE = re.compile(r"literal\[.*\]|int|function|llm|tool|fork|map")
+_CHOICE = re.compile(r"literal\[.*\]|int|float|str|function|llm|tool|fork|map|subworkflow|human|wait")
 """What pydantic adds to the place of a value in a union: the choice it tried."""
-_UNIONS = frozenset({"config", "join"})
+_UNIONS = frozenset({"config", "join", "seconds"})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -75,6 +75,8 @@ def _message(detail: ErrorDetails, path: str) -> str:
     kind = detail["type"]
     if path.endswith(".join"):
         return 'must be "all", "any" or a number of branches'
+    if path.endswith(".seconds"):
+        return "must be a number of seconds from 0, or the name of a channel"
     if kind == "extra_forbidden":
         return "there is no such option"
     if kind == "missing":

@@ -8,8 +8,9 @@ state:                                  # channel: type, or {type, reducer, defa
   notes: {type: {list: string}, reducer: append, default: []}
 nodes:                                  # id, type and the options of the type, beside reads, writes, retry, timeout_s
   - {id: answer, type: llm, prompt: "Answer briefly: {text}", into: notes}
+  - {id: approve, type: human, question: "Send {notes}?", answer: {struct: {kind: {enum: [send, drop]}}}}
   - {id: shout, type: function, function: "my.module:shout", retry: 3}
-edges:                                  # from, and either to (when, default) or route (paths, parameters)
+edges:                                  # from, and either to (when, default, on_error) or route (paths, parameters)
   - {from: START, to: answer}
   - {from: answer, route: message_contains, parameters: {keywords: [urgent]}, paths: {matched: shout, not_matched: END}}
   - {from: shout, to: END}
@@ -27,7 +28,17 @@ from graphs.journal import END, START
 from graphs.suggest import did_you_mean
 from graphs.workflow.edge import Edge, EdgeType, edge_name
 from graphs.workflow.graph import GraphModel
-from graphs.workflow.node import ForkConfig, FunctionConfig, LlmConfig, MapConfig, Node, ToolCallConfig
+from graphs.workflow.node import (
+    ForkConfig,
+    FunctionConfig,
+    HumanConfig,
+    LlmConfig,
+    MapConfig,
+    Node,
+    SubworkflowConfig,
+    ToolCallConfig,
+    WaitConfig,
+)
 from graphs.workflow.problems import Problem, from_pydantic, invalid, unknown
 from graphs.workflow.text import Format, parse, write
 
@@ -35,12 +46,24 @@ M = TypeVar("M", bound=pydantic.BaseModel)
 
 _CONFIGS: dict[str, type[pydantic.BaseModel]] = {
     str(config.model_fields["node_type"].default): config
-    for config in (FunctionConfig, LlmConfig, ToolCallConfig, ForkConfig, MapConfig)
+    for config in (
+        FunctionConfig,
+        LlmConfig,
+        ToolCallConfig,
+        ForkConfig,
+        MapConfig,
+        SubworkflowConfig,
+        HumanConfig,
+        WaitConfig,
+    )
 }
 _POLICY = ("join", "deadline_s", "on_branch_error")
-_GRAPH_KEYS = ("id", "name", "version", "description", "max_steps", "metadata", "state", "nodes", "edges", "workflows")
-_NODE_KEYS = ("id", "type", "reads", "writes", "retry", "timeout_s", "position")
-_EDGE_KEYS = ("id", "from", "to", "when", "default", "route", "parameters", "paths", "type")
+_GRAPH_KEYS = (
+    *("id", "name", "version", "description", "max_steps", "durability", "metadata"),
+    *("state", "nodes", "edges", "workflows"),
+)
+_NODE_KEYS = ("id", "type", "reads", "writes", "retry", "timeout_s", "at_most_once", "position")
+_EDGE_KEYS = ("id", "from", "to", "when", "default", "on_error", "route", "parameters", "paths", "type")
 _WORDS = {"START": START, "END": END}
 _NAMES = {START: "START", END: "END"}
 
@@ -61,13 +84,14 @@ def dump(graph: GraphModel, form: Format = "yaml") -> str:
 
 def to_document(graph: GraphModel) -> dict[str, Any]:
     """The data that `dump` writes."""
-    head = graph.model_dump(mode="json", include={"version", "description", "max_steps", "metadata"})
+    head = graph.model_dump(mode="json", include={"version", "description", "max_steps", "durability", "metadata"})
     document: dict[str, Any] = {"id": graph.id, "name": graph.name, **head}
     for key, default in (("name", graph.id), ("description", ""), ("metadata", {})):
         if document[key] == default:
             del document[key]
-    if graph.max_steps == GraphModel.model_fields["max_steps"].default:
-        del document["max_steps"]
+    for key in ("max_steps", "durability"):
+        if document[key] == GraphModel.model_fields[key].default:
+            del document[key]
     if graph.state:
         channels = graph.state.get("channels", {})
         document["state"] = {name: _short(channel) for name, channel in channels.items()}
@@ -100,6 +124,8 @@ def _node_document(node: Node) -> dict[str, Any]:
     retry = node.retry.model_dump(exclude_defaults=True)
     if retry:
         options["retry"] = retry["max_attempts"] if list(retry) == ["max_attempts"] else retry
+    if node.at_most_once:
+        options["at_most_once"] = True
     return document | options
 
 
@@ -110,8 +136,9 @@ def _edge_document(edge: Edge, taken: Collection[str]) -> dict[str, Any]:
     if edge.condition is not None:
         condition = edge.condition.model_dump(exclude_none=True)
         document["when"] = condition["cel"] if list(condition) == ["cel"] else condition
-    if edge.default:
-        document["default"] = True
+    for key in ("default", "on_error"):
+        if getattr(edge, key):
+            document[key] = True
     if edge.route is not None:
         document["route"] = edge.route.function
         if edge.route.parameters:
@@ -191,7 +218,7 @@ class _Reader:
         if not document:
             return None
         fields: dict[str, Any] = {"edge_type": document.get("type", _edge_type(document))}
-        for key, name in (("from", "source"), ("to", "target"), ("default", "default")):
+        for key, name in (("from", "source"), ("to", "target"), ("default", "default"), ("on_error", "on_error")):
             if key in document:
                 fields[name] = _word(document[key])
         if "when" in document:

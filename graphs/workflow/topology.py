@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from graphs.journal import END, START
 from graphs.workflow.edge import Edge
@@ -53,6 +53,35 @@ def post_dominators(graph: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
                 parent[node] = joined
                 changed = True
     return {node: parent.get(node, END) for node in graph}
+
+
+def fork_joins(node_ids: Iterable[str], edges: Iterable[Edge]) -> dict[str, str]:
+    """Node (and `START`) -> where the branches that begin behind it are joined.
+
+    That is its immediate post-dominator. The edge for its own failure starts no branch and does not count for it, but
+    those for the failures of the nodes behind it do: a branch may leave the way to the join by them.
+    """
+    edges = tuple(edges)
+    shape = successors(node_ids, edges)
+    joins = parent = post_dominators(shape)
+    caught = {edge.source for edge in edges if edge.on_error}
+    if caught:
+        usual = successors(shape, [edge for edge in edges if not edge.on_error])
+        joins = parent | {node: _common_way(usual[node], parent) for node in caught if usual.get(node)}
+    return joins
+
+
+def _common_way(nodes: Iterable[str], parent: Mapping[str, str]) -> str:
+    """The first node on the way of all `nodes` along `parent`; `END` if there is no other."""
+    ways = [list(_way(node, parent)) for node in nodes]
+    return next(node for node in ways[0] if all(node in way for way in ways))
+
+
+def _way(node: str, parent: Mapping[str, str]) -> Iterator[str]:
+    while node != END:
+        yield node
+        node = parent[node]
+    yield END
 
 
 def _nearest_common(nodes: list[str], parent: Mapping[str, str], rank: Mapping[str, int]) -> str:

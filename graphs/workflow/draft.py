@@ -1,0 +1,164 @@
+"""A graph while it is put together: what has been added so far, and how each part of it is checked on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from typing import Annotated, Any, TypeVar, get_origin
+
+import pydantic
+
+from graphs.errors import GraphInvalid
+from graphs.functions import Function, reference, state_reference
+from graphs.policies import RetryPolicy
+from graphs.state.annotations import value_type
+from graphs.state.fields import has_fields
+from graphs.state.schema import StateSchema
+from graphs.threads import Durability
+from graphs.workflow.edge import Edge, edge_name
+from graphs.workflow.graph import DEFAULT_MAX_STEPS, GraphModel
+from graphs.workflow.node import Node, NodeConfig
+from graphs.workflow.problems import Problem, from_pydantic, invalid
+
+M = TypeVar("M", bound=pydantic.BaseModel)
+
+
+class GraphDraft:
+    """The nodes, edges, functions and companions of a graph in the making; see `GraphBuilder` for the arguments."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        state: type,
+        version: str = "1.0.0",
+        description: str = "",
+        max_steps: int = DEFAULT_MAX_STEPS,
+        durability: Durability | str = Durability.SYNC,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.schema = StateSchema.from_type(state)
+        self._state_type = state
+        self._head = self._make(
+            GraphModel,
+            "graph",
+            id=name,
+            name=name,
+            version=version,
+            description=description,
+            state=self.schema.to_spec(),
+            max_steps=max_steps,
+            durability=durability,
+            metadata=dict(metadata or {}),
+        )
+        self._nodes: list[Node] = []
+        self._edges: list[Edge] = []
+        self._functions: dict[str, Function] = dict(self.schema.own_reducers)
+        self._workflows: dict[str, GraphDraft] = {}
+
+    @property
+    def functions(self) -> dict[str, Function]:
+        """Every Python callable the graph refers to, by its reference; those of the workflows it runs included.
+
+        The types of the states are among them, so that nodes get instances of the user's own class, methods and all.
+        """
+        found: dict[str, Function] = {**self._functions, state_reference(self.name): self._state_type}
+        for child in self._workflows.values():
+            for ref, function in child.functions.items():
+                if found.setdefault(ref, function) is not function:
+                    problem = f'two functions are called "{ref}"; give one of them another name'
+                    raise self._error("functions", problem)
+        return found
+
+    def model(self) -> GraphModel:
+        """The graph as data, unchecked."""
+        children = tuple(child.model() for child in self._workflows.values())
+        return self._head.model_copy(
+            update={"nodes": tuple(self._nodes), "edges": tuple(self._edges), "workflows": children}
+        )
+
+    def _add(
+        self,
+        name: str,
+        config: NodeConfig,
+        *,
+        reads: Iterable[str] | None = None,
+        writes: Iterable[str] | None = None,
+        retry: int | RetryPolicy | None = None,
+        timeout_s: float | None = None,
+        at_most_once: bool = False,
+    ) -> None:
+        label = f'node "{name}"'
+        if any(node.id == name for node in self._nodes):
+            raise self._error(label, "there is one already; choose another name with name=")
+        for option, channels in (("reads", reads), ("writes", writes)):
+            if isinstance(channels, str):
+                raise self._error(f"{label}.{option}", f'give a list of channels: ["{channels}"]')
+        if isinstance(retry, int):
+            retry = self._make(RetryPolicy, f"{label}.retry", max_attempts=retry)
+        node = self._make(
+            Node,
+            label,
+            id=name,
+            config=config,
+            reads=None if reads is None else tuple(reads),
+            writes=None if writes is None else tuple(writes),
+            retry=retry or RetryPolicy(),
+            timeout_s=timeout_s,
+            at_most_once=at_most_once,
+        )
+        self._nodes.append(node)
+
+    def _bring(self, label: str, workflow: GraphDraft) -> str:
+        """Let `workflow` come along, and give its ref; a graph that runs itself needs nothing."""
+        ref = f"{workflow.name}@{workflow.version}"
+        if workflow is self:
+            return ref
+        if self in workflow.family():
+            raise self._error(label, f'"{ref}" brings this graph along itself; write workflow="{ref}" instead')
+        if self._workflows.setdefault(ref, workflow) is not workflow:
+            raise self._error(label, f'another workflow comes along as "{ref}" already; rename one of them')
+        return ref
+
+    def family(self) -> Iterator[GraphDraft]:
+        """This graph and all that come along with it."""
+        yield self
+        for child in self._workflows.values():
+            yield from child.family()
+
+    def _add_edge(self, label: str, leads_to: str, **fields: Any) -> None:
+        name = edge_name(str(fields["source"]), leads_to, {edge.id for edge in self._edges})
+        self._edges.append(self._make(Edge, label, id=name, **fields))
+
+    def _answer_type(self, label: str, annotation: Any) -> tuple[Any, str | None]:
+        """The spec of an answer's type, and the reference of its class where it has one of its own."""
+        if annotation is None:
+            return None, None
+        if get_origin(annotation) is Annotated:
+            raise self._error(label, "constraints of a bare type are not kept; use a model with such a field")
+        problems: list[str] = []
+        spec = value_type(annotation, label, problems).spec
+        if problems:
+            raise invalid(f'workflow "{self.name}"', [Problem(*problem.split(": ", 1)) for problem in problems])
+        own = isinstance(annotation, type) and (has_fields(annotation) or issubclass(annotation, Enum))
+        return spec, self._refer(annotation) if own else None
+
+    def _refer(self, function: Function) -> str:
+        """The reference of `function`; those that share one, such as two lambdas, are told apart by a number."""
+        base = ref = reference(function)
+        number = 1
+        while self._functions.setdefault(ref, function) is not function:
+            number += 1
+            ref = f"{base}#{number}"
+        return ref
+
+    def _make(self, model: type[M], label: str, /, **fields: Any) -> M:
+        try:
+            return model(**fields)
+        except pydantic.ValidationError as error:
+            raise invalid(f'workflow "{self.name}"', from_pydantic(error, label)) from error
+
+    def _error(self, path: str, message: str) -> GraphInvalid:
+        return invalid(f'workflow "{self.name}"', [Problem(path, message)])
