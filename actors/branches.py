@@ -340,9 +340,7 @@ class _ForkRun:
 
 def item_workflow(plan: Plan, map_id: str) -> str:
     """Workflow reference of the threads of a map's items."""
-    config = plan.nodes[map_id].config
-    assert isinstance(config, MapConfig)
-    return config.workflow if config.workflow is not None else f"{plan.ref}#{map_id}"
+    return plan.workflow_of(map_id)
 
 
 def _result_channels(config: MapConfig) -> tuple[str, ...] | None:

@@ -89,8 +89,8 @@ class Catalog:
         if found is None:
             raise NotFoundError(f"no workflow {ref!r} is deployed; deploy it first", kind="workflow", key=ref)
         graph = GraphModel.model_validate_json(found[1])
-        functions = await self._functions(ref)
-        return Plan(graph, _schema(graph, functions), functions, pinned=ref)
+        functions = await self._functions(found[0])
+        return Plan(graph, _schema(graph, functions), functions, pinned=found[0])
 
 
 def _schema(graph: GraphModel, functions: Mapping[str, Any]) -> StateSchema:

@@ -45,7 +45,6 @@ from graphs.threads import Durability, ThreadPriority, main_thread_id, session_o
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.graph import GraphModel
-from graphs.workflow.node import MapConfig
 from runtime.config import Config
 from runtime.connection import Connection
 from runtime.deployment import Deployment, prepare
@@ -139,8 +138,7 @@ class AsyncClient:
                 stored = await self._connection.store.workflows.get(wanted.pop())
                 if stored is not None and stored[0] not in graphs:
                     graph = graphs[stored[0]] = GraphModel.model_validate_json(stored[1])
-                    maps = [node.config for node in graph.nodes if isinstance(node.config, MapConfig)]
-                    wanted += [config.workflow for config in maps if config.workflow is not None]
+                    wanted += graph.runs()
             await self._before_run(graphs.values())
             self._ready.update(graphs)
 

@@ -1,6 +1,6 @@
 """Making a workflow ready to be stored: validated with all it refers to, and pinned to exactly this content.
 
-What is stored under `id@version+build` never changes: the build is a digest of the graph, of the graphs its maps run
+What is stored under `id@version+build` never changes: the build is a digest of the graph, of the workflows it runs
 and of the source of its Python functions. A thread stays on the build it started with; `id` and `id@version` name the
 build that was deployed last. So a changed graph may be deployed again under the same version, and nothing that runs
 notices.
@@ -20,7 +20,7 @@ from actors.ports import WorkflowRepository
 from graphs.functions import is_reference, resolve
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.graph import GraphModel
-from graphs.workflow.node import FunctionConfig, MapConfig, NodeType
+from graphs.workflow.node import FunctionConfig, HumanConfig, MapConfig, NodeType, SubworkflowConfig
 from graphs.workflow.registry import template, template_names
 from graphs.workflow.spec import load
 from graphs.workflow.validation import ensure_valid
@@ -65,7 +65,7 @@ async def prepare(
 
     Args:
         graph: A graph, or the path of a YAML or JSON file, or the name of a shipped template.
-        workflows: Those that maps may refer to besides those that come along.
+        workflows: Those that it may run besides those that come along.
         tools: Names of the tools there are.
         models: Names of the models there are.
 
@@ -128,19 +128,19 @@ async def _pin(
     workflows: WorkflowRepository,
     pinned: dict[str, GraphModel],
 ) -> str:
-    """Pin `graph` and what comes along with it into `pinned`; its ref is returned."""
-    names = dict(outer)
+    """Pin `graph` and what comes along with it into `pinned`; its ref is returned.
+
+    A graph that runs itself, or one that it comes along with, names it without a build: its own could not be part of
+    the digest that it is. `Plan.workflow_of` takes the first for the very build that is running.
+    """
+    names = {**outer, graph.id: graph.ref, graph.ref: graph.ref}
     for child in graph.workflows:
         names[child.id] = names[child.ref] = await _pin(child, names, functions, workflows, pinned)
     nodes = []
     for node in graph.nodes:
         config = node.config
-        if isinstance(config, MapConfig) and config.workflow is not None:
-            ref = names.get(config.workflow)
-            if ref is None:
-                found = await workflows.get(config.workflow)
-                assert found is not None, "validated before"
-                ref = found[0]
+        if isinstance(config, MapConfig | SubworkflowConfig) and config.workflow is not None:
+            ref = names.get(config.workflow) or await _stored(config.workflow, workflows)
             nodes.append(node.model_copy(update={"config": config.model_copy(update={"workflow": ref})}))
         else:
             nodes.append(node)
@@ -148,6 +148,12 @@ async def _pin(
     ref = f"{graph.ref}+{_digest(model, functions)}"
     pinned[ref] = model
     return ref
+
+
+async def _stored(ref: str, workflows: WorkflowRepository) -> str:
+    found = await workflows.get(ref)
+    assert found is not None, "validated before"
+    return found[0]
 
 
 def _digest(model: GraphModel, functions: Mapping[str, Callable[..., Any]]) -> str:
@@ -172,6 +178,8 @@ def _references(model: GraphModel) -> set[str]:
         if node.node_type is NodeType.FUNCTION:
             assert isinstance(node.config, FunctionConfig)
             found.add(node.config.function)
+        if isinstance(node.config, HumanConfig) and node.config.answer_type is not None:
+            found.add(node.config.answer_type)
     for edge in model.edges:
         if edge.condition is not None and edge.condition.function is not None:
             found.add(edge.condition.function)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from enum import Enum
 from typing import Annotated, Any, TypeVar, get_origin
 
 import pydantic
@@ -12,7 +11,7 @@ from graphs.errors import GraphInvalid
 from graphs.functions import Function, reference, state_reference
 from graphs.policies import RetryPolicy
 from graphs.state.annotations import value_type
-from graphs.state.fields import has_fields
+from graphs.state.fields import is_dataclass, is_model
 from graphs.state.schema import StateSchema
 from graphs.threads import Durability
 from graphs.workflow.edge import Edge, edge_name
@@ -133,7 +132,7 @@ class GraphDraft:
         self._edges.append(self._make(Edge, label, id=name, **fields))
 
     def _answer_type(self, label: str, annotation: Any) -> tuple[Any, str | None]:
-        """The spec of an answer's type, and the reference of its class where it has one of its own."""
+        """The spec of an answer's type, and the reference of its class if that can check more than the spec says."""
         if annotation is None:
             return None, None
         if get_origin(annotation) is Annotated:
@@ -142,7 +141,7 @@ class GraphDraft:
         spec = value_type(annotation, label, problems).spec
         if problems:
             raise invalid(f'workflow "{self.name}"', [Problem(*problem.split(": ", 1)) for problem in problems])
-        own = isinstance(annotation, type) and (has_fields(annotation) or issubclass(annotation, Enum))
+        own = is_model(annotation) or is_dataclass(annotation)
         return spec, self._refer(annotation) if own else None
 
     def _refer(self, function: Function) -> str:

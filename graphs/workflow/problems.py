@@ -15,7 +15,7 @@ from graphs.suggest import did_you_mean
 SHOWN = 3
 """Problems that the message of an error shows; `GraphInvalid.problems` has them all."""
 
-_CHOICE = re.compile(r"literal\[.*\]|int|float|str|function|llm|tool|fork|map|subworkflow|human|wait")
+_CHOICE = re.compile(r"literal\[.*\]|int|constrained-float|str|function|llm|tool|fork|map|subworkflow|human|wait")
 """What pydantic adds to the place of a value in a union: the choice it tried."""
 _UNIONS = frozenset({"config", "join", "seconds"})
 
@@ -75,12 +75,12 @@ def _message(detail: ErrorDetails, path: str) -> str:
     kind = detail["type"]
     if path.endswith(".join"):
         return 'must be "all", "any" or a number of branches'
-    if path.endswith(".seconds"):
-        return "must be a number of seconds from 0, or the name of a channel"
     if kind == "extra_forbidden":
         return "there is no such option"
     if kind == "missing":
         return "is missing"
+    if path.endswith(".seconds"):
+        return "must be a number of seconds from 0, or the name of a channel"
     if kind == "string_type" and isinstance(detail["input"], int | float):
         return "must be a text; put it in quotes"
     return detail["msg"].removeprefix("Value error, ")

@@ -13,7 +13,6 @@ from actors.tools.factory import build_tools
 from graphs.errors import ValidationError
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.graph import GraphModel
-from graphs.workflow.node import MapConfig
 from graphs.workflow.render import mermaid
 from graphs.workflow.spec import dump, to_document
 from graphs.workflow.validation import validate as problems_of
@@ -111,12 +110,10 @@ def _problems(source: Source, config: Config) -> list[str]:
 
 
 def _known_workflows(graph: GraphModel, config: Config) -> set[str]:
-    """Names of the deployed workflows, if a map runs one that does not come along."""
+    """Names of the deployed workflows, if the graph runs one that does not come along."""
     family = list(graph.family())
     own = {name for member in family for name in (member.id, member.ref)}
-    configs = [node.config for member in family for node in member.nodes]
-    mapped = {config.workflow for config in configs if isinstance(config, MapConfig)}
-    if mapped <= {*own, None}:
+    if {ref for member in family for ref in member.runs()} <= own:
         return set()
     return asyncio.run(_deployed(config))
 

@@ -8,10 +8,21 @@ from hypothesis import strategies as st
 
 from graphs.journal import END, START
 from graphs.policies import JoinPolicy, OnBranchError, RetryPolicy
+from graphs.threads import Durability
 from graphs.workflow.checks.nodes import RESERVED
 from graphs.workflow.edge import Condition, Edge, EdgeType, Route
 from graphs.workflow.graph import GraphModel
-from graphs.workflow.node import ForkConfig, FunctionConfig, LlmConfig, MapConfig, Node, ToolCallConfig
+from graphs.workflow.node import (
+    ForkConfig,
+    FunctionConfig,
+    HumanConfig,
+    LlmConfig,
+    MapConfig,
+    Node,
+    SubworkflowConfig,
+    ToolCallConfig,
+    WaitConfig,
+)
 from graphs.workflow.render import mermaid
 from graphs.workflow.spec import dump, load
 from graphs.workflow.validation import validate
@@ -86,6 +97,20 @@ configs = st.one_of(
         ),
     ),
     st.builds(
+        HumanConfig,
+        question=texts,
+        answer=st.none() | values | st.deferred(lambda: types),
+        answer_type=optional_text,
+        into=optional_text,
+    ),
+    st.builds(WaitConfig, seconds=texts | finite.map(abs)),
+    st.builds(
+        SubworkflowConfig,
+        workflow=texts,
+        input=st.none() | st.dictionaries(texts, texts, max_size=2),
+        output=st.none() | st.dictionaries(texts, texts, max_size=2),
+    ),
+    st.builds(
         MapConfig,
         over=texts,
         node=optional_text,
@@ -106,6 +131,7 @@ nodes = st.builds(
     writes=channel_lists,
     retry=retries,
     timeout_s=st.none() | numbers,
+    at_most_once=st.booleans(),
 )
 conditions = st.builds(Condition, cel=texts) | st.builds(Condition, function=texts) | st.builds(Condition)
 routes = st.builds(Route, function=texts, parameters=mappings, path_map=st.dictionaries(texts, targets, max_size=3))
@@ -118,6 +144,7 @@ edges = st.builds(
     edge_type=st.sampled_from(EdgeType),
     condition=st.none() | conditions,
     default=st.booleans(),
+    on_error=st.booleans(),
     route=st.none() | routes,
 )
 types = st.recursive(
@@ -150,6 +177,7 @@ def graphs(children: st.SearchStrategy[tuple[GraphModel, ...]]) -> st.SearchStra
         edges=st.lists(edges, max_size=4).map(tuple),
         state=states,
         max_steps=st.integers(1, 10_000),
+        durability=st.sampled_from(Durability),
         metadata=mappings,
         workflows=children,
     )

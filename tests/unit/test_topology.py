@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from graphs.journal import END, START
-from graphs.workflow.topology import post_dominators, reachable
+from graphs.workflow.edge import Edge
+from graphs.workflow.topology import fork_joins, post_dominators, reachable
 
 
 def test_a_diamond_joins_where_its_sides_meet():
@@ -41,3 +42,23 @@ def test_reachable_stops_at_the_join():
 
     assert reachable(graph, "b", stop="d") == {"b"}
     assert reachable(graph, "a") == {"a", "b", "c", "d"}
+
+
+def edges(*ways: tuple[str, str], fails: tuple[tuple[str, str], ...] = ()) -> list[Edge]:
+    usual = [Edge(id=f"{source}-{target}", source=source, target=target) for source, target in ways]
+    return usual + [Edge(id=f"{s}!{t}", source=s, target=t, on_error=True) for s, t in fails]
+
+
+def test_the_failure_of_a_fork_is_none_of_its_branches():
+    ways = (START, "a"), ("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("d", END), ("mend", END)
+
+    assert fork_joins("abcd", edges(*ways))["a"] == "d"
+    assert fork_joins(["a", "b", "c", "d", "mend"], edges(*ways, fails=(("a", "mend"),)))["a"] == "d"
+
+
+def test_a_branch_that_fails_may_pass_by_the_join():
+    ways = (START, "a"), ("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("d", "e"), ("e", END), ("mend", "e")
+
+    joins = fork_joins(["a", "b", "c", "d", "e", "mend"], edges(*ways, fails=(("b", "mend"),)))
+
+    assert joins == {START: "a", "a": "e", "b": "d", "c": "d", "d": "e", "e": END, "mend": "e"}

@@ -12,6 +12,7 @@ from graphs.journal import END, START
 from graphs.workflow.checks.scope import Scope
 from graphs.workflow.conditions import expression_problems
 from graphs.workflow.edge import Condition, Edge, EdgeType, Route
+from graphs.workflow.node import HumanConfig, Node, WaitConfig
 from graphs.workflow.problems import Problem, unknown
 from graphs.workflow.route_function import RouteFunction
 
@@ -32,7 +33,9 @@ def check_edges(scope: Scope) -> Iterator[Problem]:
             yield from _check_route(scope, f"{path}.route", edge.route)
     numbered = sorted(enumerate(scope.graph.edges), key=lambda pair: pair[1].source)
     for _, group in groupby(numbered, key=lambda pair: pair[1].source):
-        yield from _check_siblings(list(group))
+        siblings = list(group)
+        yield from _check_siblings([pair for pair in siblings if not pair[1].on_error])
+        yield from _check_error_edges(scope, [pair for pair in siblings if pair[1].on_error])
 
 
 def _check_ends(scope: Scope, path: str, edge: Edge) -> Iterator[Problem]:
@@ -55,6 +58,10 @@ def _check_form(path: str, edge: Edge) -> Iterator[Problem]:
         yield Problem(path, "a flexible conditional edge has a route, and neither target, condition nor default")
     if not is_route and (edge.target is None or edge.route is not None):
         yield Problem(path, f"a {edge.edge_type} edge has a target and no route")
+    if edge.on_error and edge.edge_type is not EdgeType.SIMPLE:
+        yield Problem(
+            f"{path}.on_error", "an edge for errors leads to one target, and has neither condition nor default"
+        )
     if edge.edge_type is EdgeType.SIMPLE and (edge.condition is not None or edge.default):
         yield Problem(path, "a simple edge has neither condition nor default; make it conditional")
     if edge.edge_type is EdgeType.CONDITIONAL and (edge.condition is None) != edge.default:
@@ -107,7 +114,9 @@ def _check_answers(path: str, route: Route, function: RouteFunction) -> Iterator
 
 
 def _check_siblings(edges: list[tuple[int, Edge]]) -> Iterator[Problem]:
-    """Problems of the edges that leave one node."""
+    """Problems of the edges that leave one node, those for errors excepted."""
+    if not edges:
+        return
     source = edges[0][1].source
     after = "START" if source == START else f'"{source}"'
     defaults = [index for index, edge in edges if edge.default]
@@ -127,3 +136,26 @@ def _check_siblings(edges: list[tuple[int, Edge]]) -> Iterator[Problem]:
             if edge.target in plain:
                 yield Problem(f"edges[{index}]", f"is the same as edges[{plain[edge.target]}]; remove one")
             plain.setdefault(edge.target, index)
+
+
+def _check_error_edges(scope: Scope, edges: list[tuple[int, Edge]]) -> Iterator[Problem]:
+    """Problems of the edges for the failure of one node."""
+    for index, edge in edges[:1]:
+        node = scope.nodes.get(edge.source)
+        if edge.source == START:
+            yield Problem(f"edges[{index}].on_error", "START cannot fail; let the edge leave a node")
+        elif node is not None and not _can_fail(node):
+            yield Problem(f"edges[{index}].on_error", f'"{node.id}" cannot fail; remove the edge')
+    for index, edge in edges[1:]:
+        yield Problem(f"edges[{index}].on_error", f'edges[{edges[0][0]}] is for errors of "{edge.source}" already')
+
+
+def _can_fail(node: Node) -> bool:
+    """Whether anything can go wrong at `node`: a question or a time that does not depend on the state cannot."""
+    match node.config:
+        case WaitConfig(seconds=seconds):
+            return isinstance(seconds, str)
+        case HumanConfig(question=question):
+            return "{" in question
+        case _:
+            return True

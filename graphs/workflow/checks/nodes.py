@@ -9,11 +9,22 @@ import pyarrow as pa
 
 from graphs.errors import GraphInvalid
 from graphs.journal import END, START
-from graphs.policies import OnBranchError
+from graphs.policies import OnBranchError, RetryPolicy
 from graphs.state.schema import StateSchema
-from graphs.workflow.checks.scope import Known, Scope
-from graphs.workflow.graph import GraphModel
-from graphs.workflow.node import ForkConfig, FunctionConfig, LlmConfig, MapConfig, Node, ToolCallConfig
+from graphs.workflow.checks.answers import check_answer_type
+from graphs.workflow.checks.scope import Scope
+from graphs.workflow.checks.workflows import check_item_workflow, check_subworkflow
+from graphs.workflow.node import (
+    ForkConfig,
+    FunctionConfig,
+    HumanConfig,
+    LlmConfig,
+    MapConfig,
+    Node,
+    SubworkflowConfig,
+    ToolCallConfig,
+    WaitConfig,
+)
 from graphs.workflow.plan import ITEM, RESULT
 from graphs.workflow.problems import Problem, unknown
 from graphs.workflow.template import fields
@@ -34,6 +45,7 @@ def check_nodes(scope: Scope) -> Iterator[Problem]:
             yield Problem(f"{path}.id", f'nodes[{seen[node.id]}] is called "{node.id}" too; choose another name')
         seen.setdefault(node.id, index)
         yield from _check_channels(scope, path, node)
+        yield from _check_options(path, node)
         yield from _check_config(scope, f"{path}.config", node)
 
 
@@ -57,18 +69,56 @@ def _check_config(scope: Scope, path: str, node: Node) -> Iterator[Problem]:
                 yield Problem(f"{path}.tool", unknown("tool", config.tool, scope.known.tools))
             yield from _check_arguments(scope, f"{path}.arguments", node, config.arguments)
             yield from _check_into(scope, path, node, config.into)
+        case _:
+            yield from _check_control(scope, path, node)
+
+
+def _check_control(scope: Scope, path: str, node: Node) -> Iterator[Problem]:
+    """The nodes that the thread itself carries out."""
+    match node.config:
         case ForkConfig() as config:
             yield from _check_fork(scope, path, node, config)
         case MapConfig() as config:
             yield from _check_map(scope, path, node, config)
+        case SubworkflowConfig() as config:
+            yield from check_subworkflow(scope, path, node, config)
+        case HumanConfig() as config:
+            yield from _check_template(scope, f"{path}.question", node, config.question)
+            yield from check_answer_type(scope, path, node, config)
+        case WaitConfig() as config:
+            yield from _check_wait(scope, path, node, config)
+
+
+def _check_options(path: str, node: Node) -> Iterator[Problem]:
+    """Options that mean something only where a node's own code runs."""
+    if not node.node_type.executable:
+        given = (
+            ("retry", node.retry != RetryPolicy()),
+            ("timeout_s", node.timeout_s),
+            ("at_most_once", node.at_most_once),
+        )
+        for name, value in given:
+            if value:
+                yield Problem(
+                    f"{path}.{name}", f"is for function, llm and tool nodes; a {node.node_type} node has none"
+                )
+    elif node.at_most_once and node.retry.max_attempts > 1:
+        yield Problem(f"{path}.retry", "a node that runs at most once is not run again; drop retry or at_most_once")
+
+
+def _check_wait(scope: Scope, path: str, node: Node, config: WaitConfig) -> Iterator[Problem]:
+    if not isinstance(config.seconds, str):
+        return
+    yield from scope.reads(f"{path}.seconds", node, config.seconds)
+    if scope.schema is not None and config.seconds in scope.schema.channels:
+        spec: Any = scope.schema.channels[config.seconds].type.inner.spec
+        if spec not in ("int64", "float64"):
+            yield Problem(f"{path}.seconds", f'channel "{config.seconds}" does not hold a number')
 
 
 def _check_into(scope: Scope, path: str, node: Node, into: str | None) -> Iterator[Problem]:
-    if into is None or node.id in scope.bodies:
-        return
-    yield from scope.channel(f"{path}.into", into)
-    if node.writes is not None and into not in node.writes:
-        yield Problem(f"{path}.into", f'"{into}" is not among the channels it may write; add it to writes')
+    if into is not None and node.id not in scope.bodies:
+        yield from scope.writes(f"{path}.into", node, into)
 
 
 def _check_llm(scope: Scope, path: str, node: Node, config: LlmConfig) -> Iterator[Problem]:
@@ -91,11 +141,8 @@ def _check_template(scope: Scope, path: str, node: Node, template: str) -> Itera
         yield Problem(path, error.message)
         return
     for name in sorted(names):
-        if name == ITEM and node.id in scope.bodies:
-            continue
-        yield from scope.channel(path, name)
-        if node.reads is not None and name not in node.reads:
-            yield Problem(path, f'"{name}" is not among the channels it gets; add it to reads')
+        if name != ITEM or node.id not in scope.bodies:
+            yield from scope.reads(path, node, name)
 
 
 def _check_arguments(scope: Scope, path: str, node: Node, value: Any) -> Iterator[Problem]:
@@ -113,7 +160,8 @@ def _check_fork(scope: Scope, path: str, node: Node, config: ForkConfig) -> Iter
     needed = config.policy.join
     if not isinstance(needed, int):
         return
-    branches = {target for edge in scope.graph.edges if edge.source == node.id for target in edge.targets}
+    edges = [edge for edge in scope.graph.edges if edge.source == node.id and not edge.on_error]
+    branches = {target for edge in edges for target in edge.targets}
     if needed < 1:
         yield Problem(f"{path}.policy.join", f"waits for {needed} branches; wait for 1 or more")
     elif needed > len(branches):
@@ -143,7 +191,7 @@ def _check_map(scope: Scope, path: str, node: Node, config: MapConfig) -> Iterat
                     f"{path}.{name}", "is for a map over a workflow; a node gets the item and gives the result"
                 )
     elif config.workflow is not None:
-        yield from _check_item_workflow(scope, path, config, config.workflow)
+        yield from check_item_workflow(scope, path, config, config.workflow)
 
 
 def _check_body(scope: Scope, path: str, body: str) -> Iterator[Problem]:
@@ -179,23 +227,6 @@ def _check_collect(scope: Scope, path: str, config: MapConfig) -> Iterator[Probl
             f"{path}.on_branch_error",
             f'writes None to "{config.into}" for an item that failed; make its items optional, or skip them',
         )
-
-
-def _check_item_workflow(scope: Scope, path: str, config: MapConfig, ref: str) -> Iterator[Problem]:
-    graph = scope.workflow(ref)
-    if graph is None:
-        if scope.known.workflows is not None and ref not in scope.known.workflows:
-            yield Problem(f"{path}.workflow", unknown("workflow", ref, scope.known.workflows))
-        return
-    channels = _channel_names(graph, scope.known)
-    for name, channel in (("item", config.item), ("result", config.result)):
-        if channel is not None and channels is not None and channel not in channels:
-            yield Problem(f"{path}.{name}", f'workflow "{graph.id}": {unknown("channel", channel, channels)}')
-
-
-def _channel_names(graph: GraphModel, known: Known) -> frozenset[str] | None:
-    channels = graph.state.get("channels")
-    return frozenset(channels) if isinstance(channels, Mapping) else None
 
 
 def _holds_list(schema: StateSchema, channel: str) -> bool:

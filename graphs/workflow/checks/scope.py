@@ -12,7 +12,7 @@ from graphs.functions import resolve
 from graphs.journal import END, START
 from graphs.state.schema import StateSchema
 from graphs.workflow.graph import GraphModel
-from graphs.workflow.node import FunctionConfig, LlmConfig, MapConfig, Node, ToolCallConfig
+from graphs.workflow.node import ForkConfig, HumanConfig, MapConfig, Node, NodeConfig, SubworkflowConfig, WaitConfig
 from graphs.workflow.problems import Problem, unknown
 from graphs.workflow.routing import RouteRegistry
 
@@ -66,6 +66,38 @@ class Scope:
         if name not in self.nodes and name not in (START, END):
             yield Problem(path, unknown("node", name, self.nodes))
 
+    def writes(self, path: str, node: Node, channel: str) -> Iterator[Problem]:
+        """A problem if `node` cannot write `channel`."""
+        yield from self.channel(path, channel)
+        if node.writes is not None and channel not in node.writes:
+            yield Problem(path, f'"{channel}" is not among the channels it may write; add it to writes')
+
+    def reads(self, path: str, node: Node, channel: str) -> Iterator[Problem]:
+        """A problem if `node` does not get `channel`."""
+        yield from self.channel(path, channel)
+        if node.reads is not None and channel not in node.reads:
+            yield Problem(path, f'"{channel}" is not among the channels it gets; add it to reads')
+
+    def written(self, node: Node) -> frozenset[str]:
+        """Channels that `node` is known to write: what it declares, and what its kind writes."""
+        return frozenset(node.writes or ()) | self._written_by(node.config)
+
+    def _written_by(self, config: NodeConfig) -> frozenset[str]:
+        match config:
+            case HumanConfig(into=None, answer={"struct": dict() as fields}):
+                return frozenset(map(str, fields))
+            case SubworkflowConfig(output=None, workflow=ref):
+                other = self.workflow(ref)
+                return (
+                    frozenset() if other is None else frozenset(channels_of(other)) & frozenset(channels_of(self.graph))
+                )
+            case SubworkflowConfig(output=dict() as output):
+                return frozenset(output)
+            case ForkConfig() | SubworkflowConfig() | WaitConfig():
+                return frozenset()
+            case _:
+                return frozenset({config.into} if config.into else ())
+
     def function(self, path: str, ref: str) -> Iterator[Problem]:
         """A problem if the Python callable `ref` cannot be had."""
         if self.known.functions is not None:
@@ -75,8 +107,7 @@ class Scope:
                 yield Problem(path, error.message)
 
 
-def written(node: Node) -> frozenset[str]:
-    """Channels that `node` is known to write: what it declares, and what its kind writes."""
-    config = node.config
-    into = config.into if isinstance(config, FunctionConfig | LlmConfig | ToolCallConfig | MapConfig) else None
-    return frozenset(node.writes or ()) | ({into} if into else frozenset())
+def channels_of(graph: GraphModel) -> Mapping[str, Any]:
+    """Channel -> its spec, as far as the state of `graph` can be read."""
+    channels = graph.state.get("channels")
+    return channels if isinstance(channels, Mapping) else {}

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 from graphs.journal import END, START
-from graphs.workflow.checks.scope import Scope, written
+from graphs.workflow.checks.scope import Scope
 from graphs.workflow.edge import Edge, EdgeType
 from graphs.workflow.node import NodeType
 from graphs.workflow.problems import Problem
-from graphs.workflow.topology import post_dominators, reachable, successors
+from graphs.workflow.topology import fork_joins, reachable, successors
 
 Shape = Mapping[str, tuple[str, ...]]
 """Node id -> nodes it may lead to."""
@@ -19,11 +19,12 @@ Shape = Mapping[str, tuple[str, ...]]
 def check_shape(scope: Scope) -> Iterator[Problem]:
     """All problems of the graph's shape."""
     shape = successors(scope.nodes, scope.graph.edges)
+    usual = [edge for edge in scope.graph.edges if not edge.on_error]
     if not shape[START]:
         yield Problem("edges", "none leads from START to a node; add one")
     else:
         yield from _check_reach(scope, shape)
-    yield from _check_ways_out(scope, shape)
+    yield from _check_ways_out(scope, usual)
     yield from _check_parallel_writes(scope, shape)
 
 
@@ -35,14 +36,16 @@ def _check_reach(scope: Scope, shape: Shape) -> Iterator[Problem]:
             yield Problem(f"nodes[{index}]", f'no path leads from START to "{node.id}"; add an edge, or remove it')
 
 
-def _check_ways_out(scope: Scope, shape: Shape) -> Iterator[Problem]:
-    sources = {edge.source for edge in scope.graph.edges}
+def _check_ways_out(scope: Scope, edges: list[Edge]) -> Iterator[Problem]:
+    """Nodes from which a turn does not come to its end unless one of them fails."""
+    shape = successors(scope.nodes, edges)
+    sources = {edge.source for edge in edges}
     dead_ends = {node for node in scope.nodes if node not in sources and node not in scope.bodies}
     for index, node in enumerate(scope.graph.nodes):
         if node.id in dead_ends:
             yield Problem(f"nodes[{index}]", f'nothing follows "{node.id}"; add an edge to the next node or to END')
     # An edge to an unknown node is reported as such: its source counts as having a way out.
-    broken = {edge.source for edge in scope.graph.edges for target in edge.targets if target not in {*scope.nodes, END}}
+    broken = {edge.source for edge in edges for target in edge.targets if target not in {*scope.nodes, END}}
     ends = {END, *dead_ends, *broken}
     free = _leading_to(ends, shape)
     trapped = [node.id for node in scope.graph.nodes if node.id in sources and node.id not in free]
@@ -73,7 +76,7 @@ def _check_parallel_writes(scope: Scope, shape: Shape) -> Iterator[Problem]:
     if scope.schema is None:
         return
     single = {name for name, channel in scope.schema.channels.items() if channel.reducer.name == "last_value"}
-    joins = post_dominators(shape)
+    joins = fork_joins(scope.nodes, scope.graph.edges)
     for source, targets in shape.items():
         writes = {target: _writes(scope, shape, target, joins[source]) & single for target in targets}
         reported: set[str] = set()
@@ -91,7 +94,7 @@ def _check_parallel_writes(scope: Scope, shape: Shape) -> Iterator[Problem]:
 def _writes(scope: Scope, shape: Shape, target: str, join: str) -> frozenset[str]:
     """Channels that the branch beginning at `target` writes before `join`."""
     region = reachable(shape, target, stop=join)
-    return frozenset().union(*(written(scope.nodes[node]) for node in region if node in scope.nodes))
+    return frozenset().union(*(scope.written(scope.nodes[node]) for node in region if node in scope.nodes))
 
 
 def _parallel(scope: Scope, source: str) -> Iterator[tuple[int, str, str]]:
@@ -101,7 +104,7 @@ def _parallel(scope: Scope, source: str) -> Iterator[tuple[int, str, str]]:
     the exception: they count only where a fork node says that branches are meant.
     """
     is_fork = source in scope.nodes and scope.nodes[source].node_type is NodeType.FORK
-    edges = [(index, edge) for index, edge in enumerate(scope.graph.edges) if edge.source == source]
+    edges = [(i, edge) for i, edge in enumerate(scope.graph.edges) if edge.source == source and not edge.on_error]
     for index, edge in edges:
         if is_fork and edge.route is not None:
             yield from ((index, first, second) for first, second in combinations(edge.targets, 2))
