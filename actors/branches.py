@@ -249,7 +249,8 @@ class _ForkRun:
 
     async def _branch(self, index: int) -> BranchDone:
         """Run branch `index` to its end, wherever its host is."""
-        return await self._ask(index, self._request(index, await self._content(index)), BranchDone)
+        content = await patiently(self._clock, self._content, index)
+        return await self._ask(index, self._request(index, content), BranchDone)
 
     async def _stop(self, indices: list[int], reason: str) -> None:
         requests = [CancelThread(thread_id=self._ids[index], reason=reason) for index in indices]

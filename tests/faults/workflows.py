@@ -189,7 +189,7 @@ def mapped(max_concurrency: int) -> Callable[[], list[Graph]]:
 def mapped_workflow() -> list[Graph]:
     child = line(Graph("child", state=Board), "p", "q", takes_s=0.02)
     g = Graph("w", state=Board)
-    g.map("each", over="items", workflow="child", item="n", result="notes", into="notes", max_concurrency=2)
+    g.map("each", over="items", workflow="child", item="n", result="points", into="squares", max_concurrency=2)
     g.edge(START, "each")
     g.edge("each", END)
     return [child, g]
@@ -256,6 +256,7 @@ SCENARIOS: dict[str, Scenario] = {
     "async nested forks": Scenario(nested, partial(one_turn, durability="async")),
     "nested forks on exit": Scenario(nested, partial(one_turn, durability="exit")),
     "map": Scenario(mapped(2), partial(one_turn, items=[3, 1, 2])),
+    "map of workflows": Scenario(mapped_workflow, partial(one_turn, items=[3, 1, 2])),
     "failing branch": Scenario(broken_branch("fail"), one_turn, is_exact=False),
     "skipped branch": Scenario(broken_branch("skip"), one_turn),
     "cancelled chain": Scenario(
