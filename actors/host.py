@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from actors.errors import DestinationDied, Fenced
 from actors.patience import patiently
 from actors.ports import SessionRepository
 from actors.protocol import (
+    Adopt,
+    Answer,
     AwaitTurn,
     BranchDone,
     CancelThread,
@@ -33,7 +36,9 @@ from actors.thread import ThreadActor, ThreadServices
 from graphs.errors import BusinessRuleViolation, NotFoundError
 from graphs.journal import EntryKind, Usage
 from graphs.sessions import Session
-from graphs.threads import Thread, ThreadState, is_root, main_thread_id, session_of
+from graphs.threads import Thread, ThreadState, is_root, main_thread_id, root_of, session_of
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -86,6 +91,12 @@ class Host:
                 return await self._await_turn(request)
             case CancelThread():
                 return Stopped(usage=await self._cancel(request))
+            case Answer():
+                await self._answer(request)
+                return Done()
+            case Adopt():
+                await self._adopt(request)
+                return Done()
             case DescribeHost():
                 return self._describe()
             case Redeployed(refs=refs):
@@ -103,6 +114,20 @@ class Host:
     async def _await_turn(self, request: AwaitTurn) -> TurnDone:
         with self._used(await self._root(request.thread_id), request.lost) as actor:
             return await actor.outcome(request.turn)
+
+    async def _answer(self, request: Answer) -> None:
+        with self._used(await self._root(root_of(request.thread_id)), request.lost) as actor:
+            await patiently(self._services.clock, actor.answer, request)
+
+    async def _adopt(self, request: Adopt) -> None:
+        for thread_id in request.threads:
+            try:
+                actor = await self._root(thread_id)
+            except NotFoundError:
+                logger.info("thread %s was to be adopted, and is gone", thread_id)
+                continue
+            with self._used(actor, request.lost):
+                actor.adopt()
 
     @contextmanager
     def _used(self, actor: SessionActor, lost: str) -> Iterator[SessionActor]:

@@ -125,6 +125,7 @@ class ActorProcess:
             catalog=catalog,
             executors=ExecutorPools(network),
             branches=Branches(self._spec.address, network, catalog, values, clock),
+            network=network,
             clock=clock,
         )
         host = Host(services, store.sessions, self._spec.settings.hosts.capacity)

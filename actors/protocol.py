@@ -82,6 +82,8 @@ class Answer(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Answer the question a thread is paused at. Answered by `Done` when that is recorded; the thread goes on."""
 
     thread_id: str
+    seq: int
+    """Seq of the entry that asks: another question is not answered."""
     value: bytes
     """JSON."""
     operation_id: str

@@ -87,18 +87,22 @@ async def base_state(
 
 
 async def turn_outcome(journal: Journal, thread: Thread, turn: int, schema_of: SchemaOf) -> TurnDone | None:
-    """How turn `turn` of `thread` ended; None if it has not."""
+    """How turn `turn` of `thread` ended, or why it does not go on by itself; None if it runs, or waits for a time."""
     schema = await schema_of(thread.workflow)
     snapshot = await journal.snapshot(thread.id)
-    if snapshot is not None and snapshot.cursor.turn <= turn:
+    if snapshot is None or snapshot.cursor.turn <= turn:
         replayed = await replay(journal, thread, schema_of)
         if replayed.cursor.turn <= turn:
-            over = replayed.cursor.turn == turn and replayed.cursor.status.finished
-            return outcome(thread, schema, replayed) if over else None
+            return outcome(thread, schema, replayed) if settled(replayed.cursor, turn) else None
     for entry in await journal.read(thread.id):
         if entry.kind is EntryKind.TURN_FINISHED and entry.cursor.turn == turn:
             return outcome(thread, schema, await replay(journal, thread, schema_of, at=entry.seq))
     return None
+
+
+def settled(cursor: Cursor, turn: int) -> bool:
+    """Whether turn `turn`, where the thread is at `cursor`, is over or waits for somebody."""
+    return cursor.turn == turn and (cursor.status.finished or (cursor.pause is not None and not cursor.pause.passes))
 
 
 def outcome(thread: Thread, schema: StateSchema, replayed: Replayed) -> TurnDone:
@@ -111,6 +115,7 @@ def outcome(thread: Thread, schema: StateSchema, replayed: Replayed) -> TurnDone
         state=schema.encode_state(replayed.state),
         usage=replayed.usage,
         error=replayed.cursor.error,
+        pause=replayed.cursor.pause,
     )
 
 

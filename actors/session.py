@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from msgspec.structs import replace
 
 from actors.admission import Admission
+from actors.answers import answer, was_answered
 from actors.errors import DestinationDied, Fenced, Overloaded
+from actors.network import SUPERVISOR
 from actors.patience import patiently
+from actors.pauses import is_due, not_asked
 from actors.ports import SessionRepository
-from actors.protocol import StartTurn, TurnAccepted, TurnDone
+from actors.protocol import Answer, StartTurn, TimerSet, TurnAccepted, TurnDone
 from actors.replay import turn_outcome
 from actors.thread import ThreadActor, ThreadServices
 from graphs.errors import NotFoundError
+from graphs.journal import PauseKind
 from graphs.sessions import InteractionType, Session, UserInteraction
 from graphs.threads import Thread, ThreadMetadata, ThreadPriority, ThreadState, ThreadType, main_thread_id
 
 MAX_WAITING_TURNS = 1_000
+
+logger = logging.getLogger(__name__)
 
 
 class SessionActor:
@@ -63,8 +73,14 @@ class SessionActor:
         """Turn -> interaction, of those accepted here that have not begun."""
         self._may_be_more = False
         """Whether interactions that were accepted elsewhere may wait in the store."""
+        self._loading = asyncio.Lock()
+        """Held by whoever has its thread loaded: only one may."""
+        self._running = False
+        """Whether that is the worker."""
         self._thread: ThreadActor | None = None
-        """The main thread, while it is loaded."""
+        """Its thread, while the worker has it loaded."""
+        self._look_below = False
+        """Whether threads below it may go on which were paused."""
         self._loaded: asyncio.Future[ThreadActor] = asyncio.get_running_loop().create_future()
 
     @property
@@ -118,6 +134,8 @@ class SessionActor:
         if self._accepting:
             await asyncio.wait(self._accepting)
         self._may_be_more = True
+        if not self._running and await patiently(self._services.clock, self._cancel_at_rest, turn, reason):
+            return
         self.wake()
         thread = await asyncio.shield(self._loaded)
         known = turn <= thread.cursor.turn or turn in self._accepted
@@ -129,6 +147,50 @@ class SessionActor:
             if thread.cursor.turn == turn:
                 thread.cancel(reason)
             await self.outcome(turn)
+
+    async def _cancel_at_rest(self, turn: int, reason: str) -> bool:
+        """Cancel a turn that needs no place for it: it is next, or paused. False if it has to wait for others."""
+        async with self._loaded_at_rest() as thread:
+            if not _is_over(thread, turn):
+                if turn > thread.cursor.turn + 1 or (turn > thread.cursor.turn and thread.cursor.is_open):
+                    return False
+                if turn > thread.cursor.turn:
+                    if await self._interaction(turn) is None:
+                        return True
+                    await thread.start_turn(turn, None)
+                thread.cancel(reason)
+                await thread.run()
+            await self._answer(thread)
+        self.wake()
+        return True
+
+    async def answer(self, request: Answer) -> None:
+        """Record the answer to a question of its thread, and go on. The same request twice answers once.
+
+        Raises:
+            BusinessRuleViolation: The thread does not ask that.
+            StateInvalid: The answer does not fit; the thread waits for another one.
+        """
+        if not await was_answered(self._services.journal, request):
+            if self._thread is not None and self._thread.cursor.pause is None:
+                raise not_asked(self.root, self._thread.cursor)
+            async with self._loaded_at_rest() as thread:
+                await answer(thread, request)
+        self.wake()
+
+    def adopt(self) -> None:
+        """Go on with what another host has left, with a pause whose time has come, and with threads below."""
+        self._look_below = self._may_be_more = True
+        self.wake()
+
+    @asynccontextmanager
+    async def _loaded_at_rest(self) -> AsyncIterator[ThreadActor]:
+        """Its thread, which no turn runs in."""
+        async with self._loading:
+            try:
+                yield await ThreadActor.activate(self._root_thread(), self._services, lost=self.lost)
+            except Fenced:
+                raise self._moved() from None
 
     def wake(self) -> None:
         """Go on with whatever is unfinished."""
@@ -172,7 +234,8 @@ class SessionActor:
 
     async def _work(self) -> None:
         try:
-            async with self._admission.place(self.root, self._priority, self.session.user_id):
+            async with self._admission.place(self.root, self._priority, self.session.user_id), self._loading:
+                self._running = True
                 await patiently(self._services.clock, self._run_turns)
         except asyncio.CancelledError:
             self._fail(DestinationDied("the host is closing; ask again", destination=self._services.host))
@@ -181,6 +244,7 @@ class SessionActor:
             self._fail(error)
         finally:
             self._worker = self._thread = None
+            self._running = False
             self._on_rest(self)
 
     async def _run_turns(self) -> None:
@@ -195,12 +259,40 @@ class SessionActor:
         self._woken = True
         while self._woken:
             self._woken = False
+            await self._go_on(thread)
             await self._run_turn(thread)
-            while (interaction := await self._next(thread)) is not None:
+            while thread.cursor.pause is None and (interaction := await self._next(thread)) is not None:
                 turn = thread.cursor.turn + 1
                 content = None if turn in self._cancelled else interaction.content
                 await thread.start_turn(turn, content, durability=interaction.durability)
                 await self._run_turn(thread)
+            if thread.cursor.pause is not None:
+                await self._rest(thread)
+
+    async def _go_on(self, thread: ThreadActor) -> None:
+        """End a pause whose time has come."""
+        look_below, self._look_below = self._look_below, False
+        pause = thread.cursor.pause
+        if pause is None or thread.cursor.turn in self._cancelled:
+            return
+        if is_due(pause, self._services.clock.now()) or (look_below and pause.kind is PauseKind.BRANCHES):
+            await thread.resume()
+
+    async def _rest(self, thread: ThreadActor) -> None:
+        """The thread is paused: let those know who wait for its turns, and who wakes it."""
+        pause = thread.cursor.pause
+        assert pause is not None
+        if pause.until is not None:
+            try:
+                await self._services.network.tell(SUPERVISOR, TimerSet(until=pause.until))
+            except DestinationDied:
+                logger.info("no supervisor; the next one reads the timer of %s in the store", self.root)
+        done = thread.turn_done()
+        for turn in [turn for turn in self._waiting if turn >= done.turn]:
+            known = done if turn == done.turn else replace(done, turn=turn, status=ThreadState.PENDING)
+            for future in self._waiting.pop(turn):
+                if not future.done():
+                    future.set_result(known)
 
     async def _run_turn(self, thread: ThreadActor) -> None:
         reason = self._cancelled.get(thread.cursor.turn)
@@ -246,7 +338,7 @@ class SessionActor:
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, Fenced):
-            error = DestinationDied("the session is active elsewhere; ask there", destination=self._services.host)
+            error = self._moved()
         if not self._loaded.done():
             self._loaded.set_exception(error)
             self._loaded.exception()  # retrieved: perhaps nobody waits for it
@@ -257,6 +349,9 @@ class SessionActor:
         self._accepted.clear()
         self._cancelled.clear()
         self._may_be_more = True
+
+    def _moved(self) -> DestinationDied:
+        return DestinationDied("the session is active elsewhere; ask there", destination=self._services.host)
 
     def _root_thread(self) -> Thread:
         if self._branch is not None:

@@ -13,14 +13,16 @@ from typing import Any, assert_never
 from actors.branches import Branches, BranchParent
 from actors.catalog import Catalog
 from actors.errors import Fenced, SeqConflict
+from actors.network import Network
 from actors.patience import passes
+from actors.pauses import pause_at, read_at_pause
 from actors.pools import ExecutorPools
 from actors.ports import Clock, Head, Journal
 from actors.protocol import BranchDone, RunSegment, SegmentDone, TurnDone
 from actors.replay import Replayed, apply, base_state, outcome, replay, usage_after
 from actors.values import Values
-from graphs.errors import BusinessRuleViolation, Cancelled, ErrorInfo, GreenroomError, NodeError, describe
-from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Snapshot, Usage, snapshot_due
+from graphs.errors import Cancelled, ErrorInfo, GreenroomError, NodeError, describe
+from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Pause, Snapshot, Usage, snapshot_due
 from graphs.threads import Durability, Thread, ThreadState
 from graphs.workflow import planner
 from graphs.workflow.node import NodeType
@@ -46,6 +48,7 @@ class ThreadServices:
     catalog: Catalog
     executors: ExecutorPools
     branches: Branches
+    network: Network
     clock: Clock
 
 
@@ -66,6 +69,7 @@ class ThreadActor:
         self._kept: tuple[JournalEntry, ...] = ()
         """Entries up to `seq` that are not written yet."""
         self._services = services
+        self._values = services.values.of(thread.id, plan.schema)
         self._op_ids = itertools.count()
         self._carrying: asyncio.Task[None] | None = None
         self._cancel_reason: str | None = None
@@ -124,8 +128,26 @@ class ThreadActor:
         await self._append(EntryKind.TURN_STARTED, cursor, state, deltas=deltas, error=error)
         self.state, self.written = state, []
 
+    async def resume(self, write: Mapping[str, Any] | None = None, operation_id: str = "") -> None:
+        """Journal that the thread goes on, which is paused; `write` is what the answer to its question writes.
+
+        Raises:
+            StateInvalid: A reducer refuses the answer.
+        """
+        state = self.state
+        deltas: tuple[bytes, ...] = ()
+        if write:
+            small, delta = await self._values.spill(write)
+            state, deltas = self.plan.schema.apply(state, small), (delta,)
+        cursor = await self._after(planner.Resumed(self.usage), state)
+        fields: dict[str, Any] = {"deltas": deltas, "node": self.cursor.node, "operation_id": operation_id}
+        await self._append(EntryKind.RESUMED, cursor, state, **fields)
+        self.state = state
+        if write:
+            self.written.append(small)
+
     async def run(self) -> None:
-        """Carry the turn to its end, be it that it is cancelled, or that something fails that must not.
+        """Carry the turn to its end or a pause, be it that it is cancelled, or that something fails that must not.
 
         Raises:
             Fenced: The thread has been activated elsewhere: drop this activation.
@@ -172,11 +194,26 @@ class ThreadActor:
                 case planner.FinishTurn(status, error):
                     await self._finish(status, error)
                 case planner.PauseAt(node):
-                    raise BusinessRuleViolation(f"node {node!r} pauses its thread, which hosts do not do yet")
+                    await self._pause_at(node)
                 case planner.Wait():
                     return
                 case unknown:
                     assert_never(unknown)
+
+    async def _pause_at(self, node: str) -> None:
+        try:
+            state = await self._values.load(self.state, read_at_pause(self.plan, node))
+            pause = pause_at(self.plan, node, state, self._services.clock.now())
+        except GreenroomError as error:
+            info = describe(error, node=node)
+            cursor = await self._after(planner.NodeFailed(info), self.state)
+            await self._append(EntryKind.STEP_FAILED, cursor, node=node, error=info)
+        else:
+            await self._pause(pause)
+
+    async def _pause(self, pause: Pause) -> None:
+        cursor = await self._after(planner.Paused(pause), self.state)
+        await self._append(EntryKind.PAUSED, cursor, node=pause.node or None)
 
     async def _record_cancellation(self, reason: str) -> None:
         error = Cancelled(f"cancelled: {reason}", reason=reason).info()
@@ -194,7 +231,7 @@ class ThreadActor:
         await self._finish(status, error)
 
     def turn_done(self) -> TurnDone:
-        """The outcome of the turn that has just ended."""
+        """The outcome of the turn that has just ended, or paused."""
         replayed = Replayed(seq=self.seq, cursor=self.cursor, state=self.state, usage=self.usage, turn_deltas=())
         return outcome(self.thread, self.plan.schema, replayed)
 
@@ -208,6 +245,7 @@ class ThreadActor:
             state=schema.encode_state(self.state) if item else b"",
             usage=self.usage,
             error=self.cursor.error,
+            pause=self.cursor.pause,
         )
 
     async def _run_segment(self, kind: NodeType) -> None:
@@ -303,8 +341,7 @@ class ThreadActor:
     async def _after(self, event: planner.Event, state: dict[str, Any]) -> Cursor:
         """The cursor after `event`, which the next entry records."""
         now = self._services.clock.now()
-        values = self._services.values.of(self.thread.id, self.plan.schema)
-        return await values.advance(self.plan, self.cursor, event, state, self.seq + 1, now=now)
+        return await self._values.advance(self.plan, self.cursor, event, state, self.seq + 1, now=now)
 
     async def _append(
         self, kind: EntryKind, cursor: Cursor, state: dict[str, Any] | None = None, **fields: Any

@@ -97,6 +97,11 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     """Why somebody has paused it."""
 
+    @property
+    def passes(self) -> bool:
+        """Whether it ends by itself, and nobody is to do anything meanwhile."""
+        return self.until is not None and not (self.question or self.reason)
+
 
 class Cursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a thread is: all that the planner needs besides the graph and the state."""
@@ -120,6 +125,11 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether the node, which runs at most once, has been called: it must not be again."""
     caught: ErrorInfo | None = None
     """The failure that led to the node, by an edge for errors."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a turn has begun and is not over."""
+        return self.status in (ThreadState.RUNNING, ThreadState.PAUSED)
 
 
 class JournalEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -145,6 +155,8 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Id of the executor or host that wrote it."""
     origin: tuple[str, int] | None = None
     """Restored: (thread id, seq) whose state this is."""
+    operation_id: str = ""
+    """Id of the request that wrote it, if it may come twice: an answer."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -17,7 +17,7 @@ from graphs.errors import (
     StateInvalid,
     StepLimitExceeded,
 )
-from graphs.journal import END, START, Usage
+from graphs.journal import END, START, Pause, PauseKind, Usage
 from graphs.messages import Message, ToolCall
 from graphs.policies import RetryPolicy
 from graphs.state.reducers import add, add_messages, append, last_value, merge
@@ -32,6 +32,8 @@ from runtime.events import (
     NodeFailed,
     NodeFinished,
     NodeStarted,
+    Paused,
+    Resumed,
     ThreadFinished,
     Token,
     TurnStarted,
@@ -66,7 +68,11 @@ __all__ = [
     "NodeTimeout",
     "NotFoundError",
     "OutcomeUnknown",
+    "Pause",
+    "PauseKind",
+    "Paused",
     "ResultTimeout",
+    "Resumed",
     "RetryPolicy",
     "Runtime",
     "ServiceError",

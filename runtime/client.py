@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from pydantic_core import PydanticSerializationError, to_json
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from actors.catalog import Catalog
 from actors.errors import ActiveElsewhere, DestinationDied
 from actors.network import SUPERVISOR
 from actors.protocol import (
+    Answer,
     AwaitTurn,
     CancelThread,
     Cluster,
@@ -38,10 +40,10 @@ from actors.protocol import (
     TurnDone,
 )
 from actors.tools.factory import build_tools
-from graphs.errors import NotFoundError, ValidationError
+from graphs.errors import NotFoundError, StateInvalid, ValidationError
 from graphs.sessions import Session, SessionContext
 from graphs.suggest import did_you_mean
-from graphs.threads import Durability, ThreadPriority, main_thread_id, session_of
+from graphs.threads import Durability, ThreadPriority, ThreadState, main_thread_id, root_of, session_of
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.graph import GraphModel
@@ -57,7 +59,7 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 
 logger = logging.getLogger(__name__)
 
-HostRequest = StartTurn | AwaitTurn | CancelThread
+HostRequest = StartTurn | AwaitTurn | CancelThread | Answer
 
 HOST_RETRY_S = 60.0
 """How long a driver looks for a living host before it gives up."""
@@ -300,11 +302,33 @@ class AsyncClient:
     async def outcome(self, thread_id: str, turn: int) -> ThreadResult:
         """How a turn of a main thread ends, having a host go on with it."""
         home = await self._home(thread_id)
+        return await self.settled(home, await self._await_turn(home, thread_id, turn))
+
+    async def settled(self, home: Home, done: TurnDone) -> ThreadResult:
+        """How a turn ends that may not be over: pauses that end by themselves are waited for, and turns before it."""
+        while done.status is ThreadState.PENDING or (done.pause is not None and done.pause.passes):
+            await self.records.news(done.thread_id, after=done.seq)
+            done = await self._await_turn(home, done.thread_id, done.turn)
+        return await self.records.to_result(done, home.session.workflow_id)
+
+    async def _await_turn(self, home: Home, thread_id: str, turn: int) -> TurnDone:
         workflow = home.session.workflow_id
         if workflow not in self._ready:
             await self._make_ready(workflow)
-        done = await self._ask_host(home, AwaitTurn(thread_id=thread_id, turn=turn), TurnDone)
-        return await self.records.to_result(done, workflow)
+        return await self._ask_host(home, AwaitTurn(thread_id=thread_id, turn=turn), TurnDone)
+
+    async def answer(self, thread_id: str, value: Any) -> None:
+        """Have the question of a paused thread answered; returns when that is recorded."""
+        head = await self.records.thread(thread_id)
+        home = await self._home(root_of(thread_id))
+        if home.session.workflow_id not in self._ready:
+            await self._make_ready(home.session.workflow_id)
+        try:
+            encoded = to_json(value)
+        except PydanticSerializationError as error:
+            raise StateInvalid(f"the answer cannot be sent: {error}", problems=[str(error)]) from error
+        request = Answer(thread_id=thread_id, seq=head.seq, value=encoded, operation_id=new_id())
+        await self._ask_host(home, request, Done)
 
     async def cancel(self, thread_id: str, turn: int, reason: str) -> None:
         """Have a turn of a thread cancelled; returns when that is recorded."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphs.errors import GreenroomError
-from graphs.journal import Usage
+from graphs.journal import Pause, Usage
 from graphs.threads import ThreadState
 
 
@@ -89,6 +89,24 @@ class BranchesJoined(Event):
     node: str
     delta: dict[str, Any]
     usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused(Event):
+    """The thread does nothing until it is resumed."""
+
+    pause: Pause
+    """What it waits for: the answer to a question, a time, that somebody resumes it, or threads below it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed(Event):
+    """The thread goes on."""
+
+    node: str
+    """The node that has waited; empty if none has."""
+    delta: dict[str, Any]
+    """What the answer wrote, if a person was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

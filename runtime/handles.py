@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from actors.ports import Head
 from actors.protocol import Message, TurnAccepted, TurnDone
+from actors.replay import settled
 from graphs.sessions import Session
 from graphs.threads import Durability, ThreadPriority, ThreadState, is_root, main_thread_id
 from runtime.errors import ResultTimeout
@@ -48,6 +49,12 @@ class Client(Protocol):
     async def outcome(self, thread_id: str, turn: int) -> ThreadResult:
         """How a turn of a main thread ends."""
 
+    async def settled(self, home: Home, done: TurnDone) -> ThreadResult:
+        """How a turn ends that may not be over."""
+
+    async def answer(self, thread_id: str, value: Any) -> None:
+        """Have the question of a paused thread answered."""
+
     async def cancel(self, thread_id: str, turn: int, reason: str) -> None:
         """Have a turn of a thread cancelled."""
 
@@ -83,7 +90,7 @@ class AsyncSession:
         durability: Durability | str | None = None,
         timeout_s: float | None = None,
     ) -> ThreadResult:
-        """Run one turn and wait for its end.
+        """Run one turn and wait for its end, or until it is paused for somebody.
 
         Args:
             content: Channel -> value; what it says is written to the state through the reducers.
@@ -92,7 +99,7 @@ class AsyncSession:
             timeout_s: How long to wait; the turn goes on afterwards.
 
         Returns:
-            How it ended; a failed turn is a result too.
+            How it ended; a failed turn is a result too, and so is a paused one.
 
         Raises:
             StateInvalid: `content` does not fit the state; all problems are listed.
@@ -101,9 +108,9 @@ class AsyncSession:
         try:
             async with asyncio.timeout(timeout_s):
                 done = await self._client.start_turn(self._home, content, priority, durability, True, TurnDone)
+                return await self._client.settled(self._home, done)
         except TimeoutError:
             raise _too_late(self.thread, timeout_s) from None
-        return await self._client.records.to_result(done, self._session.workflow_id)
 
     async def submit(
         self,
@@ -135,7 +142,7 @@ class AsyncThread:
         self.turn = turn
 
     async def result(self, *, timeout_s: float | None = None) -> ThreadResult:
-        """How the turn ended, waiting until it has.
+        """How the turn ended, waiting until it has, or until it is paused for somebody: then `pause` says for what.
 
         Raises:
             ResultTimeout: It was not over in time; it goes on.
@@ -157,7 +164,7 @@ class AsyncThread:
         head = await self._client.records.head(self.id)
         if head is None or head.cursor.turn < self.turn:
             return False
-        return head.cursor.turn > self.turn or head.cursor.status.finished
+        return head.cursor.turn > self.turn or settled(head.cursor, self.turn)
 
     async def state(self, *, at: int | None = None) -> StateDict:
         """Its state after seq `at`; None: now. Raises `NotFoundError` if there is no such seq."""
@@ -171,6 +178,18 @@ class AsyncThread:
             children: Also what happens in the parallel threads below it.
         """
         return self._client.records.events(self.id, turn=self.turn, after=after, children=children)
+
+    async def answer(self, value: Any) -> None:
+        """Answer the question it is paused at, and let it go on; returns when that is recorded.
+
+        Args:
+            value: The answer: JSON-able, a model or a dataclass.
+
+        Raises:
+            StateInvalid: It does not fit; all problems are listed, and the thread waits for another answer.
+            BusinessRuleViolation: The thread asks nothing.
+        """
+        await self._client.answer(self.id, value)
 
     async def cancel(self, reason: str = "asked by the driver") -> None:
         """Cancel the turn, and the threads below it; returns when that is recorded.

@@ -16,7 +16,7 @@ from graphs.errors import GreenroomError, NotFoundError
 from graphs.journal import EntryKind, JournalEntry
 from graphs.sessions import Session
 from graphs.state.schema import StateSchema
-from graphs.threads import MAIN, child_thread_id, path_of, session_of
+from graphs.threads import MAIN, ThreadState, child_thread_id, path_of, session_of
 from runtime import events as facts
 from runtime.results import StateDict, ThreadResult
 
@@ -85,17 +85,22 @@ class Records:
         return await self.loaded(thread_id, await self.schema(head.thread.workflow), replayed.state)
 
     async def result(self, thread_id: str, turn: int) -> ThreadResult:
-        """The result of a turn, waiting until it is over."""
+        """The result of a turn, waiting until it is over or paused for somebody."""
         head = await self.thread(thread_id)
-        done = await turn_outcome(self.store.journal, head.thread, turn, self.schema)
-        if done is None:
-            async with aclosing(self._follow(thread_id, head.seq)) as followed:
-                async for record in followed:
-                    if isinstance(record, JournalEntry) and _ends(record, turn):
-                        break
-            done = await turn_outcome(self.store.journal, head.thread, turn, self.schema)
-        assert done is not None
+        seq = head.seq
+        while (done := await turn_outcome(self.store.journal, head.thread, turn, self.schema)) is None:
+            seq = await self.news(thread_id, after=seq, at_rest=True)
         return await self.to_result(done, head.thread.workflow)
+
+    async def news(self, thread_id: str, *, after: int, at_rest: bool = False) -> int:
+        """Wait for an entry of a thread after seq `after`, one that leaves it at rest if so asked; returns its seq."""
+        async with aclosing(self.store.journal.follow(thread_id, after=after)) as followed:
+            async for record in followed:
+                if not isinstance(record, JournalEntry):
+                    continue
+                if not (at_rest and record.cursor.status is ThreadState.RUNNING):
+                    return record.seq
+        raise AssertionError("unreachable: who follows is never told of an end")
 
     async def to_result(self, done: TurnDone, workflow: str) -> ThreadResult:
         """`done` as drivers see it."""
@@ -108,6 +113,7 @@ class Records:
             usage=done.usage,
             seq=done.seq,
             error=None if done.error is None else GreenroomError.from_info(done.error),
+            pause=done.pause,
         )
 
     async def events(
@@ -251,6 +257,11 @@ def _entry_events(
         case EntryKind.JOINED:
             delta = _delta(entry, schema)
             yield facts.BranchesJoined(**base, node=entry.node or "", delta=delta, usage=entry.usage)
+        case EntryKind.PAUSED:
+            assert entry.cursor.pause is not None
+            yield facts.Paused(**base, pause=entry.cursor.pause)
+        case EntryKind.RESUMED:
+            yield facts.Resumed(**base, node=entry.node or "", delta=_delta(entry, schema))
         case EntryKind.TURN_FINISHED:
             yield facts.ThreadFinished(
                 **base,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphs.errors import GreenroomError
-from graphs.journal import Usage
+from graphs.journal import Pause, Usage
 from graphs.threads import ThreadState
 
 
@@ -35,3 +35,5 @@ class ThreadResult:
     """Why it failed or was cancelled; None after success."""
     turn: int
     """Number of the turn in its thread, from 1."""
+    pause: Pause | None = None
+    """What it waits for, if the status is `paused`."""

@@ -292,6 +292,10 @@ class ThreadHandle:
         """See `AsyncThread.events`."""
         return self._client._iterate(self._thread.events(after=after, children=children))  # noqa: SLF001
 
+    def answer(self, value: Any) -> None:
+        """See `AsyncThread.answer`."""
+        self._client._run(self._thread.answer(value))  # noqa: SLF001
+
     def cancel(self, reason: str = "asked by the driver") -> None:
         """See `AsyncThread.cancel`."""
         self._client._run(self._thread.cancel(reason))  # noqa: SLF001

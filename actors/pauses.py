@@ -1,0 +1,97 @@
+"""What a pause is: why a thread stops at a node, and when it goes on. Nothing here waits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from graphs.errors import BusinessRuleViolation, StateInvalid
+from graphs.journal import Cursor, Pause, PauseKind
+from graphs.threads import ThreadState
+from graphs.workflow.node import HumanConfig, WaitConfig
+from graphs.workflow.plan import Plan
+from graphs.workflow.template import fields, render
+
+
+def pause_at(plan: Plan, node_id: str, state: Mapping[str, Any], now: float) -> Pause:
+    """How a thread pauses at a node that asks a person or waits for a time.
+
+    Raises:
+        GraphInvalid: The question cannot be made of the state.
+        StateInvalid: The state does not say how long to wait.
+    """
+    config = plan.nodes[node_id].config
+    if isinstance(config, HumanConfig):
+        return Pause(kind=PauseKind.HUMAN, node=node_id, question=render(config.question, state))
+    assert isinstance(config, WaitConfig)
+    return Pause(kind=PauseKind.TIMER, node=node_id, until=now + _seconds(node_id, config, state))
+
+
+def read_at_pause(plan: Plan, node_id: str) -> tuple[str, ...]:
+    """Channels that say what such a node asks, or how long it waits."""
+    config = plan.nodes[node_id].config
+    if isinstance(config, HumanConfig):
+        return tuple(sorted(fields(config.question)))
+    assert isinstance(config, WaitConfig)
+    return (config.seconds,) if isinstance(config.seconds, str) else ()
+
+
+def is_due(pause: Pause, now: float) -> bool:
+    """Whether the time has come at which the thread goes on by itself."""
+    return pause.until is not None and pause.until <= now
+
+
+def is_asked(cursor: Cursor) -> bool:
+    """Whether a person is to answer the thread's question."""
+    return cursor.status is ThreadState.PAUSED and cursor.pause is not None and cursor.pause.kind is PauseKind.HUMAN
+
+
+def together(node: str, pauses: list[Pause], deadline: float | None) -> Pause:
+    """The pause of a thread whose branches are all paused: the first question, the first time to go on."""
+    times = [pause.until for pause in pauses if pause.until is not None]
+    if deadline is not None:
+        times.append(deadline)
+    return Pause(
+        kind=PauseKind.BRANCHES,
+        node=node,
+        question=next((pause.question for pause in pauses if pause.question), ""),
+        until=min(times, default=None),
+        reason=next((pause.reason for pause in pauses if pause.reason), ""),
+    )
+
+
+def not_asked(thread_id: str, cursor: Cursor) -> BusinessRuleViolation:
+    """The error for an answer that nobody waits for."""
+    return BusinessRuleViolation(
+        f"thread {thread_id} does not wait for this answer: {situation(cursor)}",
+        thread_id=thread_id,
+        status=cursor.status.value,
+    )
+
+
+def situation(cursor: Cursor) -> str:
+    """What a thread does or waits for, in words."""
+    if cursor.status is ThreadState.RUNNING:
+        return "it is running"
+    if cursor.pause is None:
+        return f"it is {cursor.status}"
+    match cursor.pause.kind:
+        case PauseKind.HUMAN:
+            return f"node {cursor.pause.node!r} asks {cursor.pause.question!r}"
+        case PauseKind.TIMER:
+            return f"node {cursor.pause.node!r} waits for a time"
+        case PauseKind.ASKED:
+            return "somebody has paused it; resume it"
+        case PauseKind.BRANCHES:
+            return f"threads below it are paused, of node {cursor.pause.node!r}; `greenroom threads tree` shows them"
+
+
+def _seconds(node_id: str, config: WaitConfig, state: Mapping[str, Any]) -> float:
+    if not isinstance(config.seconds, str):
+        return config.seconds
+    value = state[config.seconds]
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+        return float(value)
+    problem = f"{config.seconds}: must be a number of seconds, not {value!r}"
+    raise StateInvalid(f"node {node_id!r} cannot wait: {problem}", problems=[problem], node=node_id)
