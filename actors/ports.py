@@ -151,8 +151,8 @@ class SessionRepository(Protocol):
 class ValueRepository(Protocol):
     """Large values of states, by their content: stored once in each session, and as long as it."""
 
-    async def put(self, thread_id: str, ref: ValueRef, blob: memoryview) -> None:
-        """Store the encoded value that `ref` names for the session of a thread; durable when it returns."""
+    async def put(self, thread_id: str, blob: memoryview) -> ValueRef:
+        """Store an encoded value for the session of a thread; durable when it returns."""
 
     async def get(self, thread_id: str, ref: ValueRef) -> memoryview:
         """The encoded value that `ref` names.

@@ -11,13 +11,14 @@ from weakref import WeakValueDictionary
 from actors.ports import ValueRepository
 from graphs.journal import Cursor
 from graphs.state.channel import Channel
-from graphs.state.large import pack, refer, surely_large, unpack
-from graphs.state.refs import NotLoaded, ValueRef, ref_of, refs_in
+from graphs.state.large import at_least, pack, refer, unpack
+from graphs.state.refs import NotLoaded, ValueRef, refs_in
 from graphs.state.schema import StateSchema
 from graphs.workflow import planner
 from graphs.workflow.plan import Plan
 
 CACHE_BYTES = 256 * 1024 * 1024
+_LONG_BYTES = 4 * 1024 * 1024
 
 
 class Values:
@@ -42,8 +43,7 @@ class Values:
 
     async def put(self, thread_id: str, blob: memoryview) -> ValueRef:
         """Store an encoded value; durable when it returns."""
-        ref = await asyncio.to_thread(ref_of, blob)
-        await self._repository.put(thread_id, ref, blob)
+        ref = await self._repository.put(thread_id, blob)
         self._keep(ref, blob)
         return ref
 
@@ -90,7 +90,7 @@ class ThreadValues:
             StateInvalid: A value does not fit its channel.
             StoreUnavailable: The store was away until the deadline.
         """
-        if surely_large(self._schema, write):
+        if at_least(self._schema, write, _LONG_BYTES):  # it would hold up the others
             delta, large = await asyncio.to_thread(pack, self._schema, write)
         else:
             delta, large = pack(self._schema, write)

@@ -22,17 +22,19 @@ class RedisValues:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
 
-    async def put(self, thread_id: str, ref: ValueRef, blob: memoryview) -> None:
-        """Store the encoded value that `ref` names; durable in the store when it returns."""
+    async def put(self, thread_id: str, blob: memoryview) -> ValueRef:
+        """Store an encoded value for the session of a thread; durable in the store when it returns."""
+        ref = await _named(blob)
         client, session_id = self._link.client, session_of(thread_id)
         index, key = keys.values(session_id), keys.value(session_id, ref.digest)
         # Named before it is there, so that whoever deletes the session also finds what a crash has left of it.
         await self._link.run(lambda: client.hsetnx(index, ref.digest, 0))
         if int(await self._link.run(lambda: client.hget(index, ref.digest)) or 0) == ref.size_bytes:
-            return
+            return ref
         for number, chunk in enumerate(_chunks(blob)):
             await self._link.run(partial(client.hset, key, str(number), chunk))
         await self._link.run(lambda: client.hset(index, ref.digest, ref.size_bytes))
+        return ref
 
     async def get(self, thread_id: str, ref: ValueRef) -> memoryview:
         """The encoded value that `ref` names. Raises `ValueMissing`, `CorruptRecord`."""
@@ -56,9 +58,11 @@ class MemoryValues:
         self.blobs: dict[str, bytes] = {}
         """Key -> encoded value."""
 
-    async def put(self, thread_id: str, ref: ValueRef, blob: memoryview) -> None:
-        """Store the encoded value that `ref` names."""
+    async def put(self, thread_id: str, blob: memoryview) -> ValueRef:
+        """Store an encoded value for the session of a thread."""
+        ref = await _named(blob)
         self.blobs.setdefault(keys.value(session_of(thread_id), ref.digest), bytes(blob))
+        return ref
 
     async def get(self, thread_id: str, ref: ValueRef) -> memoryview:
         """The encoded value that `ref` names. Raises `ValueMissing`, `CorruptRecord`."""
@@ -67,6 +71,11 @@ class MemoryValues:
         if blob is None:
             raise _missing(thread_id, key, ref)
         return await _checked(thread_id, key, ref, memoryview(blob))
+
+
+async def _named(blob: memoryview) -> ValueRef:
+    """The reference to `blob`; a long one is hashed in a thread, so that it does not hold up the others."""
+    return ref_of(blob) if len(blob) < CHUNK_BYTES else await asyncio.to_thread(ref_of, blob)
 
 
 def _chunks(blob: memoryview) -> Iterator[memoryview]:
@@ -85,7 +94,7 @@ def _missing(thread_id: str, key: str, ref: ValueRef, part: str = "") -> ValueMi
 
 async def _checked(thread_id: str, key: str, ref: ValueRef, blob: memoryview) -> memoryview:
     """`blob`, if it is what `ref` names. Raises `CorruptRecord`."""
-    if await asyncio.to_thread(ref_of, blob) != ref:
+    if await _named(blob) != ref:
         raise CorruptRecord(
             f"{key}: the value is damaged, which thread {thread_id} refers to",
             key=key,

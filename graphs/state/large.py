@@ -27,11 +27,11 @@ class LargeValue:
     """The value encoded."""
 
 
-def surely_large(schema: StateSchema, write: Mapping[str, Any]) -> bool:
-    """Whether it can be told at a glance that `write` holds a large value."""
+def at_least(schema: StateSchema, write: Mapping[str, Any], size_bytes: int) -> bool:
+    """Whether it can be told at a glance that a value in `write`, which can be kept outside of it, is so large."""
     channels = ((schema.channel(name), value) for name, value in write.items())
     return any(
-        channel.reducer is last_value and least_size(channel.type, value) > LARGE_BYTES for channel, value in channels
+        channel.reducer is last_value and least_size(channel.type, value) > size_bytes for channel, value in channels
     )
 
 
@@ -44,7 +44,7 @@ def pack(schema: StateSchema, write: Mapping[str, Any]) -> tuple[bytes, list[Lar
     Raises:
         StateInvalid: A value does not fit its channel.
     """
-    if not surely_large(schema, write):
+    if not at_least(schema, write, LARGE_BYTES):
         delta = schema.encode_delta(write)
         if encoded_size(delta) <= LARGE_BYTES:
             return delta, []

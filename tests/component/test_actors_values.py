@@ -47,9 +47,9 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> Moved:
     counts = Moved()
     put, get = MemoryValues.put, MemoryValues.get
 
-    async def counted_put(self: MemoryValues, thread_id: str, ref: ValueRef, blob: memoryview) -> None:
+    async def counted_put(self: MemoryValues, thread_id: str, blob: memoryview) -> ValueRef:
         counts.put.append(len(blob))
-        await put(self, thread_id, ref, blob)
+        return await put(self, thread_id, blob)
 
     async def counted_get(self: MemoryValues, thread_id: str, ref: ValueRef) -> memoryview:
         blob = await get(self, thread_id, ref)

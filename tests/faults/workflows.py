@@ -25,6 +25,8 @@ class Board(BaseModel):
 
 
 SESSION = "companion"
+LARGE = "large" * 60_000
+"""A text that is kept outside of states."""
 
 Drive = Callable[[AsyncClient], Awaitable[list[ThreadResult]]]
 
@@ -195,6 +197,33 @@ def mapped_workflow() -> list[Graph]:
     return [child, g]
 
 
+def large_values() -> list[Graph]:
+    """A large text is written, read and not read, forked with and mapped over."""
+    g = Graph("w", state=Board)
+
+    @g.node(reads=["n"], writes=["text", "notes"])
+    async def write(state: Board) -> dict[str, Any]:
+        return {"text": LARGE, "notes": ["small", LARGE]}
+
+    @g.node(reads=["text"], writes=["n"])
+    async def measure(state: Board) -> dict[str, Any]:
+        return {"n": len(state.text)}
+
+    @g.node
+    async def shorten(item: str) -> str:
+        return item[:10]
+
+    g.node(note("other"), name="other", reads=["n"])
+    g.map("each", over="notes", node="shorten", into="notes")
+    g.edge(START, "write")
+    g.edge("write", "measure", when="size(state.text) > 5")
+    g.edge("write", "other")
+    for name in ("measure", "other"):
+        g.edge(name, "each")
+    g.edge("each", END)
+    return [g]
+
+
 def broken_branch(on_branch_error: str) -> Callable[[], list[Graph]]:
     def build() -> list[Graph]:
         g = Graph("w", state=Board)
@@ -257,6 +286,7 @@ SCENARIOS: dict[str, Scenario] = {
     "nested forks on exit": Scenario(nested, partial(one_turn, durability="exit")),
     "map": Scenario(mapped(2), partial(one_turn, items=[3, 1, 2])),
     "map of workflows": Scenario(mapped_workflow, partial(one_turn, items=[3, 1, 2])),
+    "large values": Scenario(large_values, one_turn),
     "failing branch": Scenario(broken_branch("fail"), one_turn, is_exact=False),
     "skipped branch": Scenario(broken_branch("skip"), one_turn),
     "cancelled chain": Scenario(

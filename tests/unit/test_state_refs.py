@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from graphs.errors import SchemaError, StateInvalid
 from graphs.journal import Cursor
 from graphs.state.arrow import encode_value
-from graphs.state.large import LargeValue, pack, refer, small_state, surely_large, unpack
+from graphs.state.large import LargeValue, at_least, pack, refer, small_state, unpack
 from graphs.state.reducers import append, merge
 from graphs.state.refs import LARGE_BYTES, NotLoaded, ValueRef, ref_of
 from graphs.state.schema import StateSchema
@@ -192,7 +192,7 @@ def _nothing(state: State) -> dict[str, Any]:
 
 def test_tables_are_neither_copied_nor_compressed() -> None:
     table = pa.table({"x": pa.array(range(200_000), pa.int64())})
-    assert surely_large(SCHEMA, {"table": table})
+    assert at_least(SCHEMA, {"table": table}, LARGE_BYTES)
     blob = encode_value(SCHEMA.channel("table").type, table)
     found = unpack(SCHEMA.channel("table"), blob, item=False)
 
@@ -205,7 +205,7 @@ def test_tables_are_neither_copied_nor_compressed() -> None:
 def test_a_slice_is_stored_without_the_rest() -> None:
     table = pa.table({"x": pa.array(range(200_000), pa.int64())}).slice(10, 5)
 
-    assert not surely_large(SCHEMA, {"table": table})
+    assert not at_least(SCHEMA, {"table": table}, LARGE_BYTES)
     assert len(encode_value(SCHEMA.channel("table").type, table)) < 1000
 
 
