@@ -22,6 +22,7 @@ from actors.protocol import (
     Done,
     HostDescribed,
     Message,
+    PoolChanged,
     Redeployed,
     RunBranch,
     StartTurn,
@@ -97,6 +98,9 @@ class Host:
             case Adopt():
                 await self._adopt(request)
                 return Done()
+            case PoolChanged(kind=kind, executors=executors):
+                self._services.executors.set(kind, executors)
+                return None
             case DescribeHost():
                 return self._describe()
             case Redeployed(refs=refs):
@@ -120,14 +124,16 @@ class Host:
             await patiently(self._services.clock, actor.answer, request)
 
     async def _adopt(self, request: Adopt) -> None:
-        for thread_id in request.threads:
-            try:
-                actor = await self._root(thread_id)
-            except NotFoundError:
-                logger.info("thread %s was to be adopted, and is gone", thread_id)
-                continue
-            with self._used(actor, request.lost):
-                actor.adopt()
+        await asyncio.gather(*(self._adopt_one(thread_id, request.lost) for thread_id in request.threads))
+
+    async def _adopt_one(self, thread_id: str, lost: str) -> None:
+        try:
+            actor = await self._root(thread_id)
+        except NotFoundError:
+            logger.info("thread %s was to be adopted, and is gone", thread_id)
+            return
+        with self._used(actor, lost):
+            actor.adopt()
 
     @contextmanager
     def _used(self, actor: SessionActor, lost: str) -> Iterator[SessionActor]:

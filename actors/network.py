@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol, TypeVar
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from actors.errors import DestinationDied
 from actors.mailbox import Channel
@@ -10,8 +13,12 @@ from actors.protocol import Message, decode_reply, encode
 
 _Reply = TypeVar("_Reply", bound=Message)
 
+logger = logging.getLogger(__name__)
+
 SUPERVISOR = "supervisor"
 """Address of the supervisor."""
+SUPERVISOR_PATIENCE_S = 60.0
+"""How long a supervisor that has died may take to be back."""
 
 
 class Dialer(Protocol):
@@ -29,13 +36,27 @@ class Network:
         self._channels: dict[str, Channel] = {}
 
     async def ask(self, address: str, message: Message, expected: type[_Reply]) -> _Reply:
-        """Send `message` and wait for the reply.
+        """Send `message` and wait for the reply. The supervisor is asked again when it dies: it comes back.
 
         Raises:
             DestinationDied: The process is gone; it may or may not have handled the message.
             Overloaded: Too many messages are pending.
             GreenroomError: What the handler raised.
         """
+        try:
+            return await self._ask(address, message, expected)  # the common case needs no retrying object
+        except DestinationDied as error:
+            if not _is_supervisor(error):
+                raise
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(_is_supervisor),
+            stop=stop_after_delay(SUPERVISOR_PATIENCE_S),
+            wait=wait_random_exponential(0.05, max=1),
+            reraise=True,
+        )
+        return await retrying(self._ask, address, message, expected)
+
+    async def _ask(self, address: str, message: Message, expected: type[_Reply]) -> _Reply:
         channel = await self._channel(address)
         try:
             return decode_reply(await channel.ask(encode(message)), expected)
@@ -46,8 +67,13 @@ class Network:
             raise
 
     async def tell(self, address: str, message: Message) -> None:
-        """Send `message` without waiting for anything."""
-        (await self._channel(address)).tell(encode(message))
+        """Send `message` without waiting for anything. If the process is gone, it is lost."""
+        try:
+            channel = await self._channel(address)
+        except DestinationDied as error:
+            logger.info("a %s is lost: %s", type(message).__name__, error)
+            return
+        channel.tell(encode(message))
 
     async def forget(self, address: str) -> None:
         """Close the channel to a process that is gone."""
@@ -71,3 +97,7 @@ class Network:
             if channel is not opened:
                 await opened.close()
         return channel
+
+
+def _is_supervisor(error: BaseException) -> bool:
+    return isinstance(error, DestinationDied) and error.fields.get("destination") == SUPERVISOR

@@ -68,6 +68,10 @@ class ExecutorPools:
             self._running[address] -= 1
         return await self._run(kind, request, segment)
 
+    def set(self, kind: str, executors: tuple[str, ...]) -> None:
+        """These are the executors of `kind` now."""
+        self._pools[kind] = executors
+
     async def _fetch(self, kind: str, *, suspect: str = "") -> tuple[str, ...]:
         pool = await self._network.ask(SUPERVISOR, FetchPool(kind=kind, suspect=suspect), Pool)
         self._pools[kind] = pool.executors

@@ -26,7 +26,8 @@ from actors.ports import Clock, Store
 from actors.protocol import Done, FetchFunctions, Functions, Retire
 from actors.services import Services
 from actors.settings import ActorSettings
-from actors.supervisor.actor import HOST, Launcher, Supervisor
+from actors.supervisor.actor import Supervisor
+from actors.supervisor.launcher import HOST, Launcher, Shelf
 from actors.thread import ThreadServices
 from actors.tools.factory import build_tools
 from actors.values import Values
@@ -51,6 +52,10 @@ class World(Protocol):
     @property
     def launcher(self) -> Launcher:
         """Starts other processes; only the supervisor uses it."""
+
+    @property
+    def shelf(self) -> Shelf:
+        """What outlives the supervisor."""
 
     @property
     def unpack(self) -> Callable[[bytes], Mapping[str, Any]]:
@@ -93,11 +98,11 @@ class ActorProcess:
         logging.getLogger("actors").setLevel(self._spec.settings.log_level)
         network = self._services.register(Network, Network(self._world.dialer))
         self._services.register(Clock, self._world.clock)  # type: ignore[type-abstract]
-        if self._spec.kind == SUPERVISOR:
-            self._actor = await self._supervisor(network)
-            return
         store = await self._world.open_store(self._spec.settings.redis_url)
         self._services.register(Store, store, close=store.close)  # type: ignore[type-abstract]
+        if self._spec.kind == SUPERVISOR:
+            self._actor = await self._supervisor(network, store)
+            return
         catalog = Catalog(store.workflows, self._function_source(network), self._model_source(network))
         self._services.register(Catalog, catalog)
         self._actor = self._host(network) if self._spec.kind == HOST else self._executor(network)
@@ -108,9 +113,10 @@ class ActorProcess:
         await self._services.close()
         await self._services.get(Network).close()
 
-    async def _supervisor(self, network: Network) -> Supervisor:
+    async def _supervisor(self, network: Network, store: Store) -> Supervisor:
         clock = self._services.get(Clock)  # type: ignore[type-abstract]
-        supervisor = Supervisor(self._spec.settings, self._world.launcher, network, clock)
+        world, settings, incarnation = self._world, self._spec.settings, await store.next_incarnation()
+        supervisor = Supervisor(settings, world.launcher, world.shelf, network, store.journal, clock, incarnation)
         self._services.register(Supervisor, supervisor, close=supervisor.close)
         await supervisor.start()
         return supervisor

@@ -310,6 +310,13 @@ class Pool(Message, frozen=True, kw_only=True, omit_defaults=True):
     executors: tuple[str, ...]
 
 
+class PoolChanged(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """The supervisor's word to a host: these are the executors of a kind now. Not answered."""
+
+    kind: str
+    executors: tuple[str, ...]
+
+
 class Adopt(Message, frozen=True, kw_only=True, omit_defaults=True):
     """The supervisor's word to a host: go on with these root threads. Answered by `Done` at once."""
 
@@ -384,6 +391,7 @@ Request = (
     | ResumeThread
     | BranchThread
     | RestoreThread
+    | PoolChanged
     | Adopt
     | TimerSet
     | Retire

@@ -15,6 +15,8 @@ import ray
 from ray import cloudpickle
 from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError, ObjectLostError, RayError, RayTaskError
+from ray.experimental import internal_kv
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors import frames
 from actors.errors import DestinationDied
@@ -22,14 +24,21 @@ from actors.mailbox import Mailbox
 from graphs.errors import ErrorInfo, GreenroomError, describe
 
 __all__ = [
+    "ActorHandle",
     "Process",
     "RayTransport",
     "close",
     "cloudpickle",
     "create",
+    "death",
     "find",
     "kill",
+    "names",
+    "nodes",
+    "own_node",
     "ray_actor",
+    "recall",
+    "remember",
     "start",
     "whereabouts",
 ]
@@ -39,6 +48,10 @@ _log = logging.getLogger(__name__)
 _CONCURRENCY = 10_000
 _CONTROL_CONCURRENCY = 8
 _ERROR_CHARS = 300
+_RESTART_S = 0.5
+_CLOSE_S = 10.0
+_KV = b"greenroom"
+_HEAD = "node:__internal_head__"
 
 
 class Process(Protocol):
@@ -67,6 +80,9 @@ class _RayProcess:
         self._settings = settings
         self._process: Process | None = None
         self._starting: asyncio.Task[Process] | None = None
+        self._restarting: asyncio.Task[None] | None = None
+        if ray.get_runtime_context().was_current_actor_reconstructed:
+            self._restarting = asyncio.get_running_loop().create_task(self._restart())  # there may be nobody to ask it
 
     async def start(self) -> bytes:
         """Build and start, once; the response is an `ErrorInfo`, or nothing."""
@@ -94,6 +110,10 @@ class _RayProcess:
         """Id of the node, and of the operating system process. Answered even while the process is busy."""
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
+    async def until_death(self) -> None:
+        """Never returns: who calls it learns of the end of this process at once."""
+        await asyncio.Event().wait()
+
     async def close(self) -> None:
         """Close the process; what is pending fails at its callers."""
         if self._process is not None:
@@ -108,6 +128,14 @@ class _RayProcess:
             return self._starting.result()
         _log.error("%s could not start", self._factory, exc_info=error)
         return describe(error)
+
+    async def _restart(self) -> None:
+        """Start as it was started before it died, as soon as that is possible."""
+        while isinstance(error := await self._started(), ErrorInfo):
+            if not error.retryable:
+                return
+            self._starting = None
+            await asyncio.sleep(_RESTART_S)
 
     async def _start(self) -> Process:
         process: Process = pkgutil.resolve_name(self._factory)(self._settings)
@@ -146,9 +174,21 @@ async def start(actor: ActorHandle) -> None:
         raise GreenroomError.from_info(msgspec.msgpack.decode(error, type=ErrorInfo))
 
 
-def create(factory: str, settings: bytes, name: str) -> ActorHandle:
-    """The actor called `name`, made by `ray_actor` unless it exists. It outlives the driver: end it with `kill`."""
-    return ray_actor(factory, settings, name=name, lifetime="detached", get_if_exists=True)
+def create(factory: str, settings: bytes, name: str, *, node_id: str = "") -> ActorHandle:
+    """The actor called `name`, made by `ray_actor` unless it exists. It outlives the driver: end it with `kill`.
+
+    Args:
+        factory: See `ray_actor`.
+        settings: See `ray_actor`.
+        name: Its name.
+        node_id: Where it is to be, if that node lives. Empty: Ray restarts it on the head node whenever it dies.
+    """
+    options: dict[str, Any] = {"name": name, "lifetime": "detached", "get_if_exists": True}
+    if node_id:
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id, soft=True)
+    else:
+        options.update(max_restarts=-1, resources={_HEAD: 0.001})
+    return ray_actor(factory, settings, **options)
 
 
 def find(name: str) -> ActorHandle | None:
@@ -165,10 +205,45 @@ async def whereabouts(actor: ActorHandle) -> tuple[str, int]:
         return await actor.whereabouts.remote()
 
 
+async def death(actor: ActorHandle) -> None:
+    """Returns when an actor has died, or the connection to it."""
+    with contextlib.suppress(DestinationDied), _deaths():
+        await actor.until_death.remote()
+
+
+def names() -> list[str]:
+    """Names of the actors in this namespace that live or are being started."""
+    return list(ray.util.list_named_actors())
+
+
+def nodes() -> list[str]:
+    """Ids of the nodes of the cluster, as far as Ray has noticed who is gone."""
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+
+
+def own_node() -> str:
+    """Id of the node this process is on."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def remember(key: str, value: bytes) -> None:
+    """Keep `value` with the cluster: it is there until the head node ends."""
+    internal_kv._internal_kv_put(key.encode(), value, namespace=_KV)  # noqa: SLF001 - Ray's only name for it
+
+
+def recall(key: str) -> bytes | None:
+    """What was kept under `key`."""
+    value: bytes | None = internal_kv._internal_kv_get(  # noqa: SLF001 - as above
+        key.encode(), namespace=_KV
+    )
+    return value
+
+
 async def close(actor: ActorHandle) -> None:
-    """Let the process of an actor give back what it holds; nothing happens if it is dead already."""
-    with contextlib.suppress(RayError):
-        await actor.close.remote()
+    """Let the process of an actor give back what it holds, if it can; nothing happens if it is dead already."""
+    with contextlib.suppress(RayError, TimeoutError):
+        async with asyncio.timeout(_CLOSE_S):
+            await actor.close.remote()
 
 
 def kill(name: str) -> None:

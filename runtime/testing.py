@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +18,7 @@ from actors.processes import ActorProcess, ProcessSpec
 from actors.protocol import ProcessInfo
 from actors.settings import ActorSettings
 from actors.stores.memory import MemoryStore
-from actors.supervisor.actor import Launcher
+from actors.supervisor.launcher import Launcher, Shelf, kind_of
 from runtime.client import AsyncClient
 from runtime.connection import Connection
 from runtime.options import actor_settings, load
@@ -37,6 +39,8 @@ class LocalWorld:
         self._settings = settings
         self.store = _Kept(store)
         self.processes: dict[str, ActorProcess] = {}
+        self._ends: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._shelf: dict[str, bytes] = {}
         self._functions: dict[bytes, Mapping[str, Any]] = {}
         self._packed = itertools.count(1)
 
@@ -48,6 +52,11 @@ class LocalWorld:
     @property
     def launcher(self) -> Launcher:
         """Starts other processes."""
+        return self
+
+    @property
+    def shelf(self) -> Shelf:
+        """What outlives the supervisor."""
         return self
 
     @property
@@ -79,15 +88,32 @@ class LocalWorld:
         self.processes[address] = process
         return ProcessInfo(address=address, kind=kind)
 
-    async def alive(self, address: str) -> bool:
-        """Whether there is a process at `address`."""
-        return address in self.processes
+    async def running(self) -> Sequence[ProcessInfo]:
+        """The processes there are, but for the supervisor."""
+        return [ProcessInfo(address=name, kind=kind_of(name)) for name in self.processes if name != SUPERVISOR]
+
+    async def alive(self, process: ProcessInfo) -> bool:
+        """Whether there is such a process."""
+        return process.address in self.processes
+
+    async def died(self, process: ProcessInfo) -> None:
+        """Returns when the process has ended."""
+        await self._ends[process.address].wait()
 
     async def kill(self, address: str) -> None:
         """End the process at `address`."""
         process = self.processes.pop(address, None)
         if process is not None:
+            self._ends[address].set()
             await process.close()
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Remember `value`."""
+        self._shelf[key] = value
+
+    async def get(self, key: str) -> bytes | None:
+        """What was put under `key`."""
+        return self._shelf.get(key)
 
 
 class _Kept:

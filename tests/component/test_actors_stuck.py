@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from actors import blocking
-from actors.supervisor import actor as supervising
+from actors.supervisor import fleet
 from runtime import END, START, Graph, NodeTimeout, ThreadState, append
 from tests.component.actors_kit import (
     CANCELLED,
@@ -112,7 +112,7 @@ async def test_a_function_that_blocks_times_out_and_its_executor_is_replaced(blo
 
 
 async def test_what_does_not_end_in_time_runs_again_elsewhere(blocks: Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervising, "ENDS_WITHIN_S", 0.05)
+    monkeypatch.setattr(fleet, "ENDS_WITHIN_S", 0.05)
     gate, attempts = Gate(), list[int]()
     async with runtime(executors=ONE) as rt:
         await rt.deploy(blocks.graph(timeout_s=0.05), gated(gate, attempts))

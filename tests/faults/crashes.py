@@ -167,6 +167,10 @@ class CrashWorld(LocalWorld):
                 return
             self.vanish(address)
 
+    async def died(self, process: ProcessInfo) -> None:
+        """Returns when the process has ended."""
+        await self.lives[process.address].died.wait()
+
     def vanish(self, address: str) -> None:
         """End a process as SIGKILL does."""
         self.processes.pop(address, None)
@@ -208,6 +212,7 @@ class View:
         self._life = life
         self.dialer = self
         self.launcher = self
+        self.shelf = world
         self.clock = world.clock
         self.unpack = world.unpack
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from actors.supervisor.adoption import orphans
 from actors.supervisor.directory import Directory
 from actors.supervisor.placement import spread, wanted_hosts
 from actors.supervisor.queue import AdmissionQueue, Ticket
@@ -108,3 +109,19 @@ def test_releasing_frees_the_place(directory: Directory):
 
     assert directory.host_of("a") is None
     assert (directory.load("h1"), directory.size) == (0, 0)
+
+
+def test_threads_of_hosts_that_do_not_live_are_orphans():
+    assert orphans({"a": "h1", "b": "h2", "c": ""}, ["h2"], {}) == {"a", "c"}
+
+
+def test_what_was_given_away_is_no_orphan_until_its_new_host_dies():
+    """The host it was given to has not begun with it: the index still names the dead one."""
+    open_threads, adopted = {"a": "h1"}, {"a": ("h1", "h2")}
+
+    assert orphans(open_threads, ["h2", "h3"], adopted) == set()
+    assert orphans(open_threads, ["h3"], adopted) == {"a"}
+
+
+def test_what_moved_on_and_lost_its_host_again_is_an_orphan():
+    assert orphans({"a": "h3"}, ["h2"], {"a": ("h1", "h2")}) == {"a"}
