@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from graphs.journal import Cursor, JournalEntry, Snapshot
+from graphs.journal import Cursor, JournalEntry, ReplaySize, Snapshot
 from graphs.sessions import Session, UserInteraction
 from graphs.state.refs import ValueRef
 from graphs.threads import Thread
@@ -53,15 +53,24 @@ class Journal(Protocol):
         entries: Sequence[JournalEntry],
         *,
         op_id: str,
-        snapshot: Snapshot | None = None,
-    ) -> None:
+    ) -> ReplaySize:
         """Append `entries` (consecutive seqs) and update the record; durable when it returns.
+
+        Whoever appends looks at what is to be replayed now, and keeps a snapshot if it is due (`snapshot_due`).
 
         The same (epoch, first seq, op_id) again is answered as done.
 
         Raises:
             Fenced: A newer epoch exists; the writer must drop the thread.
             SeqConflict: The first seq is not the next one.
+            NotFoundError: No such thread.
+        """
+
+    async def keep_snapshot(self, thread_id: str, snapshot: Snapshot) -> None:
+        """Keep `snapshot` as the newest, unless there is a newer one. It needs no epoch: what is appended is true.
+
+        Raises:
+            SeqConflict: The journal has not got so far.
             NotFoundError: No such thread.
         """
 
@@ -72,7 +81,7 @@ class Journal(Protocol):
         """Entries with seq > `after`, in order. Raises `CorruptRecord`."""
 
     async def snapshot(self, thread_id: str, *, at: int | None = None) -> Snapshot | None:
-        """The newest snapshot with seq <= `at` (None: the newest)."""
+        """The newest snapshot with seq <= `at` (None: the newest). Only the newest is kept, and that at seq 0."""
 
     async def threads(self, session_id: str) -> list[Head]:
         """Records of all threads of a session, oldest first."""
@@ -139,7 +148,7 @@ class SessionRepository(Protocol):
         """
 
     async def interaction(self, session_id: str, turn: int) -> UserInteraction | None:
-        """The interaction that starts `turn`."""
+        """The interaction that starts `turn`; without its content once the turn has begun: the journal has that."""
 
     async def find_by_id(self, session_id: str) -> Session | None:
         """The session, if there is one."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from actors.ports import Journal
+from actors.ports import Head, Journal
 from actors.protocol import TurnDone
 from graphs.errors import NotFoundError
 from graphs.journal import Cursor, EntryKind, JournalEntry, Usage
@@ -88,21 +88,44 @@ async def base_state(
 
 async def turn_outcome(journal: Journal, thread: Thread, turn: int, schema_of: SchemaOf) -> TurnDone | None:
     """How turn `turn` of `thread` ended, or why it does not go on by itself; None if it runs, or waits for a time."""
-    schema = await schema_of(thread.workflow)
-    snapshot = await journal.snapshot(thread.id)
-    if snapshot is None or snapshot.cursor.turn <= turn:
-        replayed = await replay(journal, thread, schema_of)
-        if replayed.cursor.turn <= turn:
-            return outcome(thread, schema, replayed) if settled(replayed.cursor, turn) else None
-    for entry in await journal.read(thread.id):
-        if entry.kind is EntryKind.TURN_FINISHED and entry.cursor.turn == turn:
-            return outcome(thread, schema, await replay(journal, thread, schema_of, at=entry.seq))
-    return None
+    head = await journal.head(thread.id)
+    if head is None or head.cursor.turn < turn:
+        return None
+    if head.cursor.turn == turn:
+        at = head.seq if settled(head.cursor, turn) else None
+    else:
+        at = await _end_of(turn, journal, head)
+    if at is None:
+        return None
+    return outcome(thread, await schema_of(thread.workflow), await replay(journal, thread, schema_of, at=at))
 
 
 def settled(cursor: Cursor, turn: int) -> bool:
     """Whether turn `turn`, where the thread is at `cursor`, is over or waits for somebody."""
     return cursor.turn == turn and (cursor.status.finished or (cursor.pause is not None and not cursor.pause.passes))
+
+
+async def _end_of(turn: int, journal: Journal, head: Head) -> int | None:
+    """Seq of the entry that ended a turn which another one has followed; None if there was no such turn."""
+    before, after = 0, head.seq
+    while after - before > 1:
+        middle = (before + after) // 2
+        if (await _entry(journal, head, middle)).cursor.turn > turn:
+            after = middle
+        else:
+            before = middle
+    for seq in range(before, 0, -1):  # behind the end of a turn stand at most restorations
+        entry = await _entry(journal, head, seq)
+        if entry.cursor.turn != turn:
+            return None
+        if entry.kind is EntryKind.TURN_FINISHED:
+            return seq
+    return None
+
+
+async def _entry(journal: Journal, head: Head, seq: int) -> JournalEntry:
+    (entry,) = await journal.read(head.thread.id, after=seq - 1, limit=1)
+    return entry
 
 
 def outcome(thread: Thread, schema: StateSchema, replayed: Replayed) -> TurnDone:

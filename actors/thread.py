@@ -360,14 +360,14 @@ class ThreadActor:
         entries = [*self._kept, *entries]
         if not entries:
             return
-        last = entries[-1]
-        snapshot = None
-        if any(snapshot_due(self.thread, entry) for entry in entries):
+        op_id = f"{services.host}/{self.epoch}/{next(self._op_ids)}"
+        size = await services.journal.append(self.thread.id, self.epoch, entries, op_id=op_id)
+        self._kept = ()
+        if snapshot_due(self.thread, size):
+            last = entries[-1]
             encoded = self.plan.schema.encode_state(state)
             snapshot = Snapshot(seq=last.seq, cursor=last.cursor, state=encoded, created_at=last.at, usage=usage)
-        op_id = f"{services.host}/{self.epoch}/{next(self._op_ids)}"
-        await services.journal.append(self.thread.id, self.epoch, entries, op_id=op_id, snapshot=snapshot)
-        self._kept = ()
+            await services.journal.keep_snapshot(self.thread.id, snapshot)
 
     def _advance_to(self, seq: int, cursor: Cursor, writes: list[dict[str, Any]]) -> None:
         for write in writes:

@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from graphs.errors import ErrorInfo, GreenroomError
+from graphs.packing import pack, unpack
 from graphs.threads import Durability, Thread, ThreadState, ThreadType
 
 END = "__end__"
@@ -172,17 +173,30 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tokens of the turn so far."""
 
 
-SNAPSHOT_EVERY_STEPS = 64
+class ReplaySize(msgspec.Struct, frozen=True, kw_only=True):
+    """What has to be replayed to read a thread: the entries after its newest snapshot."""
+
+    entries: int
+    size_bytes: int
+    """Of these entries, as they are stored."""
+    snapshot_bytes: int
+    """Of the snapshot, as it is stored; 0 if there is none."""
 
 
-def snapshot_due(thread: Thread, entry: JournalEntry) -> bool:
-    """Whether a snapshot goes with `entry`: at the end of each turn, and often enough to keep replays short.
+_LONG_ENTRIES = 64
+_TOO_LONG_ENTRIES = 1_000
+_LONG_SHARE = 1 / 16
+"""Of the snapshot's size: all snapshots that a growing state ever gets are a bounded multiple of its entries."""
+
+
+def snapshot_due(thread: Thread, replay: ReplaySize) -> bool:
+    """Whether a thread needs a new snapshot, now that so much has to be replayed to read it.
 
     Parallel threads have one turn of bounded length, and their parent needs all they wrote: they go without.
     """
-    if thread.thread_type is ThreadType.PARALLEL:
+    if thread.thread_type is ThreadType.PARALLEL or replay.entries < _LONG_ENTRIES:
         return False
-    return entry.kind is EntryKind.TURN_FINISHED or entry.seq % SNAPSHOT_EVERY_STEPS == 0
+    return replay.entries >= _TOO_LONG_ENTRIES or replay.size_bytes >= replay.snapshot_bytes * _LONG_SHARE
 
 
 class CorruptRecord(GreenroomError):
@@ -196,8 +210,8 @@ _snapshot_decoder = msgspec.msgpack.Decoder(Snapshot)
 
 
 def seal(record: JournalEntry | Snapshot) -> bytes:
-    """Bytes to store: msgpack behind a CRC-32 of it."""
-    body = _encoder.encode(record)
+    """Bytes to store: msgpack, packed, behind a CRC-32 of that."""
+    body = pack(_encoder.encode(record))
     return zlib.crc32(body).to_bytes(4, "big") + body
 
 
@@ -221,6 +235,6 @@ def _open(decoder: msgspec.msgpack.Decoder[_Record], blob: bytes, key: str, thre
     if len(blob) < 5 or zlib.crc32(body) != int.from_bytes(blob[:4], "big"):
         raise CorruptRecord(f"{key}: the checksum of seq {seq} is wrong", key=key, thread_id=thread_id, seq=seq)
     try:
-        return decoder.decode(body)
-    except msgspec.MsgspecError as error:
+        return decoder.decode(unpack(body))
+    except (msgspec.MsgspecError, ValueError) as error:
         raise CorruptRecord(f"{key}: seq {seq}: {error}", key=key, thread_id=thread_id, seq=seq) from error

@@ -74,7 +74,7 @@ class UserInteraction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     interaction_id: str
     session_id: str
     interaction_type: InteractionType
-    content: bytes
+    content: bytes = b""
     """The input, as an encoded delta of the workflow's state schema."""
     timestamp: float
     """Unix seconds."""

@@ -56,8 +56,8 @@ class Recorder:
         self._appends_count = 0
         self._kept = list(kept)
         self._kept_bytes = sum(map(_size_bytes, kept))
-        self._snapshot_due = any(snapshot_due(thread, entry) for entry in kept)
-        self._snapshot: Snapshot | None = None
+        self._latest: tuple[JournalEntry, dict[str, Any], Usage] | None = None
+        """The last entry that was added, and state and usage after it."""
         self._writing: asyncio.Task[None] | None = None
         self._under_way_count = 0
         """Entries of the append that is under way."""
@@ -69,12 +69,9 @@ class Recorder:
             GreenroomError: They, or some before them, could not be written: see `Journal.append`.
         """
         last = entries[-1]
+        self._latest = last, state, usage
         self._kept += entries
         self._kept_bytes += sum(map(_size_bytes, entries))
-        if self._snapshot_due or any(snapshot_due(self._thread, entry) for entry in entries):
-            encoded = self._schema.encode_state(state)
-            self._snapshot = Snapshot(seq=last.seq, cursor=last.cursor, state=encoded, created_at=last.at, usage=usage)
-            self._snapshot_due = False
         if self._durability is Durability.SYNC or last.kind is EntryKind.TURN_FINISHED:
             await self.settle()
         elif self._durability is Durability.ASYNC:
@@ -116,16 +113,23 @@ class Recorder:
                 await self._live.flush(self._thread.id)
             # From here on it is done even if the caller is cancelled: the journal keeps the order of its calls.
             entries, self._kept, self._kept_bytes = self._kept, [], 0
-            snapshot, self._snapshot = self._snapshot, None
+            latest = self._latest
             self._appends_count += 1
             self._under_way_count = len(entries)
             op_id = f"{self._writer}/{self._appends_count}"
             try:
-                await self._journal.append(self._thread.id, self._epoch, entries, op_id=op_id, snapshot=snapshot)
+                size = await self._journal.append(self._thread.id, self._epoch, entries, op_id=op_id)
             except GreenroomError:
                 self._kept = []  # nothing can be written behind what is lost
                 raise
+            if latest is not None and snapshot_due(self._thread, size):
+                await self._keep_snapshot(*latest)
             self._under_way_count = 0
+
+    async def _keep_snapshot(self, entry: JournalEntry, state: dict[str, Any], usage: Usage) -> None:
+        encoded = self._schema.encode_state(state)
+        snapshot = Snapshot(seq=entry.seq, cursor=entry.cursor, state=encoded, created_at=entry.at, usage=usage)
+        await self._journal.keep_snapshot(self._thread.id, snapshot)
 
 
 def _size_bytes(entry: JournalEntry) -> int:

@@ -26,16 +26,14 @@ def check_activate(thread_id: str, create: Thread | None) -> None:
             raise ValueError(f"thread {thread_id!r} cannot be recorded as {create.id!r}")
 
 
-def check_append(entries: Sequence[JournalEntry], snapshot: Snapshot | None) -> None:
-    """Raise `ValueError` unless seqs are consecutive and `snapshot` is at one of them."""
+def check_append(entries: Sequence[JournalEntry]) -> None:
+    """Raise `ValueError` unless seqs are consecutive."""
     if not entries:
         raise ValueError("an append needs at least one entry")
     first = entries[0].seq
     seqs = [entry.seq for entry in entries]
     if first < 1 or seqs != list(range(first, first + len(seqs))):
         raise ValueError(f"the seqs of an append must be consecutive and start at 1 or later, not {seqs}")
-    if snapshot is not None and snapshot.seq not in seqs:
-        raise ValueError(f"the snapshot's seq {snapshot.seq} is not one of the appended {seqs}")
 
 
 def open_next(before: int, seq: int, blob: bytes, *, key: str, thread_id: str) -> JournalEntry:
@@ -64,6 +62,22 @@ def fenced(thread_id: str, epoch: int, current: int) -> Fenced:
 def active_elsewhere(thread_id: str, host: str) -> ActiveElsewhere:
     """Another host runs the thread's turn."""
     return ActiveElsewhere(f"thread {thread_id} is running on {host}; ask there", thread_id=thread_id, host=host)
+
+
+def check_keep(thread_id: str, snapshot: Snapshot) -> None:
+    """Raise `ValueError` for a snapshot of no entry."""
+    if snapshot.seq < 1:
+        raise ValueError(f"a snapshot of {thread_id!r} needs a seq >= 1, not {snapshot.seq}")
+
+
+def ahead(thread_id: str, seq: int, head: int) -> SeqConflict:
+    """A snapshot is of an entry that is not there."""
+    return SeqConflict(
+        f"thread {thread_id} is at seq {head}, so there is no snapshot of {seq}; append its entries first",
+        thread_id=thread_id,
+        seq=seq,
+        head=head,
+    )
 
 
 def conflict(thread_id: str, seq: int, head: int) -> SeqConflict:

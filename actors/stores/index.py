@@ -26,8 +26,10 @@ class IndexChange(NamedTuple):
     change: Change
     due: float | None = None
     """Unix seconds at which a paused thread goes on by itself."""
-    turn: int | None = None
+    over: int | None = None
     """The turn that is over, of a thread that may have a next one."""
+    begun: int | None = None
+    """The turn whose input is in the journal now, so that it is needed nowhere else."""
 
 
 def index_change(thread_id: str, entries: Sequence[JournalEntry]) -> IndexChange | None:
@@ -38,8 +40,11 @@ def index_change(thread_id: str, entries: Sequence[JournalEntry]) -> IndexChange
         return None
     if not is_root(thread_id) or cursor.status is ThreadState.PENDING:
         return None
+    main = path_of(thread_id) == MAIN
+    begins = main and any(entry.kind is EntryKind.TURN_STARTED and entry.deltas for entry in entries)
+    begun = cursor.turn if begins else None
     if running:
-        return IndexChange(Change.OPEN)
+        return IndexChange(Change.OPEN, begun=begun)
     if cursor.status is ThreadState.PAUSED:
-        return IndexChange(Change.PAUSE, due=None if cursor.pause is None else cursor.pause.until)
-    return IndexChange(Change.CLOSE, turn=cursor.turn if path_of(thread_id) == MAIN else None)
+        return IndexChange(Change.PAUSE, due=None if cursor.pause is None else cursor.pause.until, begun=begun)
+    return IndexChange(Change.CLOSE, over=cursor.turn if main else None, begun=begun)

@@ -12,9 +12,11 @@ from actors.ports import Head, LiveEvent
 from actors.stores import keys
 from actors.stores.checks import (
     active_elsewhere,
+    ahead,
     check_activate,
     check_append,
     check_create,
+    check_keep,
     conflict,
     fenced,
     open_next,
@@ -25,7 +27,7 @@ from actors.stores.link import RedisLink
 from actors.stores.records import CURSOR, THREAD
 from actors.stores.tail import Tail, seq_of
 from actors.stores.writer import ScriptWriter
-from graphs.journal import CorruptRecord, Cursor, JournalEntry, Snapshot, open_snapshot, seal
+from graphs.journal import CorruptRecord, Cursor, JournalEntry, ReplaySize, Snapshot, open_snapshot, seal
 from graphs.threads import Thread, is_root, path_of, session_of
 
 _PAGE = 1_000
@@ -41,6 +43,7 @@ class RedisJournal:
         self._writer = writer
         self._create = link.script("create")
         self._snapshot = link.script("snapshot")
+        self._keep = link.script("keep")
         self._tail = Tail(link)
 
     async def create(self, thread: Thread, base: Snapshot | None = None) -> None:
@@ -93,9 +96,8 @@ class RedisJournal:
         entries: Sequence[JournalEntry],
         *,
         op_id: str,
-        snapshot: Snapshot | None = None,
-    ) -> None:
-        """Append `entries` and keep `snapshot` as the newest; durable in the store when it returns.
+    ) -> ReplaySize:
+        """Append `entries`; durable in the store when it returns what is to be replayed now.
 
         An append that was cancelled, or failed with `StoreUnavailable`, may have been done.
 
@@ -106,28 +108,56 @@ class RedisJournal:
             Overloaded: Too many appends wait for the store.
             StoreUnavailable: The store was away until the deadline.
         """
-        check_append(entries, snapshot)
+        check_append(entries)
         first, last = entries[0].seq, entries[-1]
-        script_keys = [keys.record(thread_id), keys.journal(thread_id), keys.snapshots(thread_id)]
+        script_keys = [keys.record(thread_id), keys.journal(thread_id)]
         args: list[Any] = [
             epoch,
             first,
             op_id,
             repr(last.at),
             CURSOR.encode(last.cursor),
-            snapshot.seq if snapshot else b"",
-            seal(snapshot) if snapshot else b"",
             *map(seal, entries),
         ]
         change = index_change(thread_id, entries)
         if change is not None:
             session_id = session_of(thread_id)
-            script_keys += [keys.OPEN, keys.TIMERS, keys.interactions(session_id), keys.ACTIVE]
+            script_keys += [
+                keys.OPEN,
+                keys.TIMERS,
+                keys.interactions(session_id),
+                keys.inputs(session_id),
+                keys.ACTIVE,
+            ]
             due = "" if change.due is None else repr(change.due)
-            args += [change.change, thread_id, session_id, due, "" if change.turn is None else change.turn]
+            turns = ("" if turn is None else turn for turn in (change.over, change.begun))
+            args += [change.change, thread_id, session_id, due, *turns]
         answer = await self._writer.script("append", script_keys, args)
-        if answer != 0:
-            raise _refusal(answer, thread_id, epoch, first)
+        match answer:
+            case [int(count), int(size_bytes), int(snapshot_bytes)]:
+                return ReplaySize(entries=count, size_bytes=size_bytes, snapshot_bytes=snapshot_bytes)
+            case _:
+                raise _refusal(answer, thread_id, epoch, first)
+
+    async def keep_snapshot(self, thread_id: str, snapshot: Snapshot) -> None:
+        """Keep `snapshot` as the newest, unless there is a newer one.
+
+        Raises:
+            SeqConflict: The journal has not got so far.
+            NotFoundError: No such thread.
+        """
+        check_keep(thread_id, snapshot)
+        blob = seal(snapshot)
+        answer = await self._link.run(
+            lambda: self._keep(keys=[keys.record(thread_id), keys.snapshots(thread_id)], args=[snapshot.seq, blob])
+        )
+        match answer:
+            case 0:
+                return
+            case [b"conflict", int(head)]:
+                raise ahead(thread_id, snapshot.seq, head)
+            case _:
+                raise unknown(thread_id)
 
     async def head(self, thread_id: str) -> Head | None:
         """The record of a thread. Raises `CorruptRecord`."""

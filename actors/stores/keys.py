@@ -26,8 +26,13 @@ def session(session_id: str) -> str:
 
 
 def interactions(session_id: str) -> str:
-    """List: a session's sealed interactions; the first starts turn 1."""
+    """List: a session's sealed interactions without their inputs; the first starts turn 1."""
     return f"gr:{{{session_id}}}:interactions"
+
+
+def inputs(session_id: str) -> str:
+    """Hash: turn that has not begun -> its sealed input. Once it has begun, its first entry holds the input."""
+    return f"gr:{{{session_id}}}:inputs"
 
 
 def turns(session_id: str) -> str:
@@ -51,7 +56,10 @@ def threads(session_id: str) -> str:
 
 
 def record(thread_id: str) -> str:
-    """Hash of a thread: thread, epoch, host, seq, cursor, updated_at, fenced."""
+    """Hash of a thread: thread, epoch, host, seq, cursor, updated_at, fenced.
+
+    Also `kept` and `kept_bytes`: seq and size of the newest snapshot; `tail_bytes`: size of the entries after it.
+    """
     return f"gr:{{{session_of(thread_id)}}}:t:{path_of(thread_id)}"
 
 

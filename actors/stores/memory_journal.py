@@ -12,9 +12,11 @@ from actors.ports import Head, LiveEvent, NodeRunning, TokenChunk
 from actors.stores import keys
 from actors.stores.checks import (
     active_elsewhere,
+    ahead,
     check_activate,
     check_append,
     check_create,
+    check_keep,
     conflict,
     fenced,
     open_next,
@@ -23,7 +25,7 @@ from actors.stores.checks import (
 from actors.stores.feed import Feed
 from actors.stores.index import Change, IndexChange, index_change
 from actors.stores.records import CURSOR, EVENTS, THREAD
-from graphs.journal import CorruptRecord, Cursor, JournalEntry, Snapshot, open_snapshot, seal
+from graphs.journal import CorruptRecord, Cursor, JournalEntry, ReplaySize, Snapshot, open_snapshot, seal
 from graphs.threads import Thread, ThreadState, is_root, session_of
 
 MAX_ITEMS = 1_000
@@ -45,6 +47,8 @@ class MemoryRecord:
         """First seq of an append -> its epoch and op id."""
         self.snapshots: dict[int, bytes] = {}
         """Seq -> sealed snapshot."""
+        self.tail_bytes = 0
+        """Of the entries that came after the newest snapshot was kept."""
         self.fenced = 0
         """Appends refused because of their epoch."""
 
@@ -60,6 +64,15 @@ class MemoryRecord:
             cursor=cursor,
             host=self.host,
             fenced=self.fenced,
+        )
+
+    def replay_size(self) -> ReplaySize:
+        """What is to be replayed."""
+        kept = max(self.snapshots, default=0)
+        return ReplaySize(
+            entries=len(self.entries) - kept,
+            size_bytes=self.tail_bytes,
+            snapshot_bytes=len(self.snapshots.get(kept, b"")),
         )
 
     def entries_after(self, thread_id: str, after: int, until: int | None = None) -> Iterator[JournalEntry]:
@@ -106,6 +119,8 @@ class MemoryIndex:
         """Session id -> Unix seconds."""
         self.turns: dict[str, int] = {}
         """Session id -> interactions it has had."""
+        self.inputs: dict[tuple[str, int], bytes] = {}
+        """(session id, turn that has not begun) -> its sealed input."""
 
     def touch(self, session_id: str, at: float) -> None:
         """Something happened in a session."""
@@ -113,11 +128,13 @@ class MemoryIndex:
 
     def change(self, thread_id: str, host: str, change: IndexChange) -> None:
         """Carry out what goes with an append."""
-        waiting = change.turn is not None and self.turns.get(session_of(thread_id), 0) > change.turn
+        waiting = change.over is not None and self.turns.get(session_of(thread_id), 0) > change.over
         if change.change is Change.OPEN or (change.change is Change.CLOSE and waiting):
             self.open[thread_id] = host
         else:
             self.open.pop(thread_id, None)
+        if change.begun is not None:
+            self.inputs.pop((session_of(thread_id), change.begun), None)
         if change.due is not None:
             self.timers[thread_id] = change.due
         else:
@@ -178,31 +195,28 @@ class MemoryJournal:
         entries: Sequence[JournalEntry],
         *,
         op_id: str,
-        snapshot: Snapshot | None = None,
-    ) -> None:
-        """Append `entries` and keep `snapshot` as the newest.
+    ) -> ReplaySize:
+        """Append `entries`; what is to be replayed now is returned.
 
         Raises:
             Fenced: The epoch is not that of the thread.
             SeqConflict: The first seq is not the next one.
             NotFoundError: No such thread.
         """
-        check_append(entries, snapshot)
+        check_append(entries)
         record = self._record(thread_id)
         first, last = entries[0].seq, entries[-1]
         if epoch != record.epoch or first != len(record.entries) + 1:
             if record.ops.get(first) == (epoch, op_id):
-                return
+                return record.replay_size()
             if epoch != record.epoch:
                 record.fenced += 1
                 raise fenced(thread_id, epoch, record.epoch)
             raise conflict(thread_id, first, len(record.entries))
         blobs = [seal(entry) for entry in entries]
         cursor = CURSOR.encode(last.cursor)
-        if snapshot is not None:
-            base = {seq: blob for seq, blob in record.snapshots.items() if seq == 0}
-            record.snapshots = base | {snapshot.seq: seal(snapshot)}
         record.entries += blobs
+        record.tail_bytes += sum(map(len, blobs))
         record.ops[first] = (epoch, op_id)
         record.cursor = cursor
         record.updated_at = last.at
@@ -211,6 +225,23 @@ class MemoryJournal:
             self._index.change(thread_id, record.host, change)
             self._index.touch(session_of(thread_id), last.at)
         self.live(thread_id).announce()
+        return record.replay_size()
+
+    async def keep_snapshot(self, thread_id: str, snapshot: Snapshot) -> None:
+        """Keep `snapshot` as the newest, unless there is a newer one.
+
+        Raises:
+            SeqConflict: The journal has not got so far.
+            NotFoundError: No such thread.
+        """
+        check_keep(thread_id, snapshot)
+        record = self._record(thread_id)
+        if snapshot.seq > len(record.entries):
+            raise ahead(thread_id, snapshot.seq, len(record.entries))
+        if snapshot.seq > max(record.snapshots, default=0):
+            base = {seq: blob for seq, blob in record.snapshots.items() if seq == 0}
+            record.snapshots = base | {snapshot.seq: seal(snapshot)}
+            record.tail_bytes = 0
 
     def status(self, thread_id: str) -> ThreadState | None:
         """Where a thread is; None if it is not there or its cursor cannot be read."""

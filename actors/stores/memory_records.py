@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from actors.stores import keys
 from actors.stores.memory_journal import MemoryIndex, MemoryJournal
-from actors.stores.records import INTERACTION, SESSION, open_bytes, seal_bytes
+from actors.stores.records import INTERACTION, SESSION, open_bytes, seal_bytes, with_input
 from graphs.sessions import Session, UserInteraction
 from graphs.threads import ThreadState, main_thread_id
 
@@ -44,8 +46,9 @@ class MemorySessions:
         key = session.id, interaction.interaction_id
         if key not in self._turns:
             interactions = self.interactions.setdefault(session.id, [])
-            interactions.append(INTERACTION.encode(interaction))
-            self._turns[key] = self._index.turns[session.id] = len(interactions)
+            interactions.append(INTERACTION.encode(msgspec.structs.replace(interaction, content=b"")))
+            turn = self._turns[key] = self._index.turns[session.id] = len(interactions)
+            self._index.inputs[session.id, turn] = seal_bytes(interaction.content)
             self._index.touch(session.id, interaction.timestamp)
             main = main_thread_id(session.id)
             if self._journal.status(main) is not ThreadState.PAUSED:
@@ -57,7 +60,8 @@ class MemorySessions:
         interactions = self.interactions.get(session_id, [])
         if not 0 < turn <= len(interactions):
             return None
-        return INTERACTION.decode(interactions[turn - 1], key=keys.interactions(session_id))
+        interaction = INTERACTION.decode(interactions[turn - 1], key=keys.interactions(session_id))
+        return with_input(interaction, self._index.inputs.get((session_id, turn)), turn)
 
     async def find_by_id(self, session_id: str) -> Session | None:
         """The session, if there is one. Raises `CorruptRecord`."""

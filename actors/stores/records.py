@@ -8,9 +8,10 @@ from typing import Generic, TypeVar
 import msgspec
 
 from actors.ports import NodeRunning, TokenChunk
+from actors.stores import keys
 from graphs.journal import CorruptRecord, Cursor
 from graphs.sessions import Session, UserInteraction
-from graphs.threads import Thread
+from graphs.threads import Thread, main_thread_id
 
 T = TypeVar("T")
 
@@ -47,6 +48,19 @@ class Codec(Generic[T]):
             return self._decoder.decode(body)
         except msgspec.MsgspecError as error:
             raise CorruptRecord(f"{key}: {error}", key=key, thread_id=thread_id, seq=seq) from error
+
+
+def with_input(interaction: UserInteraction, blob: bytes | None, turn: int) -> UserInteraction:
+    """A stored interaction with its sealed input, if that is there still. Raises `CorruptRecord`."""
+    if blob is None:
+        return interaction
+    key = keys.inputs(interaction.session_id)
+    thread_id = main_thread_id(interaction.session_id)
+    try:
+        content = open_bytes(blob, key=key, thread_id=thread_id)
+    except CorruptRecord as error:
+        raise CorruptRecord(f"{error.message} (turn {turn})", **error.fields) from None
+    return msgspec.structs.replace(interaction, content=content)
 
 
 THREAD = Codec(Thread)

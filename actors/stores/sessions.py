@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
+import msgspec
+
 from actors.stores import keys
 from actors.stores.link import RedisLink
-from actors.stores.records import INTERACTION, SESSION
+from actors.stores.records import INTERACTION, SESSION, seal_bytes, with_input
 from actors.stores.writer import Part, ScriptWriter
 from graphs.sessions import Session, UserInteraction
 from graphs.threads import main_thread_id
@@ -46,6 +48,7 @@ class RedisSessions:
             keys.session(session.id),
             keys.interactions(session.id),
             keys.turns(session.id),
+            keys.inputs(session.id),
             keys.record(main),
             keys.OPEN,
             keys.ACTIVE,
@@ -53,7 +56,8 @@ class RedisSessions:
         args: list[Part] = [
             SESSION.encode(session),
             interaction.interaction_id,
-            INTERACTION.encode(interaction),
+            INTERACTION.encode(msgspec.structs.replace(interaction, content=b"")),
+            seal_bytes(interaction.content),
             session.id,
             main,
             host,
@@ -69,9 +73,13 @@ class RedisSessions:
 
     async def interaction(self, session_id: str, turn: int) -> UserInteraction | None:
         """The interaction that starts `turn`. Raises `CorruptRecord`."""
-        key = keys.interactions(session_id)
-        blob = await self._link.run(lambda: self._link.client.lindex(key, turn - 1)) if turn > 0 else None
-        return None if blob is None else INTERACTION.decode(blob, key=key)
+        if turn < 1:
+            return None
+        blob, content = await self._link.run(partial(self._interaction, session_id, turn))
+        if blob is None:
+            return None
+        interaction = INTERACTION.decode(blob, key=keys.interactions(session_id))
+        return with_input(interaction, content, turn)
 
     async def find_by_id(self, session_id: str) -> Session | None:
         """The session, if there is one. Raises `CorruptRecord`."""
@@ -93,6 +101,13 @@ class RedisSessions:
             for session_id, blob in zip(ids, blobs, strict=True)
             if blob is not None
         ]
+
+    async def _interaction(self, session_id: str, turn: int) -> Sequence[bytes | None]:
+        async with self._link.client.pipeline(transaction=False) as pipeline:
+            pipeline.lindex(keys.interactions(session_id), turn - 1)
+            pipeline.hget(keys.inputs(session_id), str(turn))
+            found: Sequence[bytes | None] = await pipeline.execute()
+            return found
 
     async def _create(self, session: Session) -> bytes:
         key = keys.session(session.id)

@@ -58,13 +58,14 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)
 
-    async def append(self, thread_id: str, epoch: int, entries: Any, *, op_id: str, snapshot: Any = None) -> None:
+    async def append(self, thread_id: str, epoch: int, entries: Any, *, op_id: str) -> Any:
         if op_id.partition("/")[0] in self.dead:
             self.lost_count += 1
             raise StoreUnavailable("its process is dead", url="")
         await asyncio.sleep(0)
-        await self._journal.append(thread_id, epoch, entries, op_id=op_id, snapshot=snapshot)
+        size = await self._journal.append(thread_id, epoch, entries, op_id=op_id)
         self.appends.append([entry.kind for entry in entries])
+        return size
 
 
 @asynccontextmanager

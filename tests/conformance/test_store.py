@@ -12,7 +12,7 @@ import pytest
 from actors.errors import ActiveElsewhere, Fenced, SeqConflict
 from actors.ports import Head, NodeRunning, Store, TokenChunk
 from graphs.errors import ErrorInfo, NotFoundError
-from graphs.journal import CorruptRecord, Cursor, EntryKind, Fork, JournalEntry, Snapshot, Usage
+from graphs.journal import CorruptRecord, Cursor, EntryKind, Fork, JournalEntry, ReplaySize, Snapshot, Usage, seal
 from graphs.threads import Thread, ThreadMetadata, ThreadPriority, ThreadState, ThreadType
 
 MAIN = "s1:0"
@@ -216,23 +216,11 @@ class TestAppend:
         assert caught.value.fields == {"thread_id": MAIN, "epoch": epoch, "current": 2}
         assert await store.journal.read(MAIN) == []
 
-    async def test_a_refused_append_leaves_no_snapshot(self, store: Store):
-        await new_thread(store)
-        with pytest.raises(SeqConflict):
-            await store.journal.append(MAIN, 1, [entry(2)], op_id="x", snapshot=snapshot(2))
-
-        assert await store.journal.snapshot(MAIN) is None
-
     @pytest.mark.parametrize("appended", [[], [0], [1, 3], [2, 1]])
     async def test_seqs_must_be_consecutive(self, store: Store, appended: list[int]):
         await new_thread(store)
         with pytest.raises(ValueError, match="append"):
             await store.journal.append(MAIN, 1, [entry(seq) for seq in appended], op_id="x")
-
-    async def test_a_snapshot_must_be_of_an_appended_seq(self, store: Store):
-        await new_thread(store)
-        with pytest.raises(ValueError, match="the snapshot's seq 2 is not one of the appended"):
-            await store.journal.append(MAIN, 1, [entry(1)], op_id="x", snapshot=snapshot(2))
 
     async def test_a_large_entry(self, store: Store):
         await new_thread(store)
@@ -312,12 +300,57 @@ class TestRead:
         await store.journal.create(thread(), snapshot(0))
         await store.journal.activate(MAIN, "host")
         for seq in (1, 2, 3, 4):
-            kept = snapshot(seq) if seq % 2 == 0 else None
-            await store.journal.append(MAIN, 1, [entry(seq)], op_id=f"op{seq}", snapshot=kept)
+            await append(store, seq)
+            if seq % 2 == 0:
+                await store.journal.keep_snapshot(MAIN, snapshot(seq))
 
         found = [await store.journal.snapshot(MAIN, at=at) for at in (None, 9, 4, 3, 2, 0, -1)]
         wanted = [snapshot(4)] * 3 + [snapshot(0)] * 3 + [None]
         assert found == wanted
+
+    async def test_an_older_snapshot_replaces_no_newer_one(self, store: Store):
+        await new_thread(store)
+        await append(store, 1, 2, 3)
+        for seq in (2, 1, 2):
+            await store.journal.keep_snapshot(MAIN, snapshot(seq))
+
+        assert [await store.journal.snapshot(MAIN, at=at) for at in (None, 2, 1)] == [snapshot(2)] * 2 + [None]
+
+    async def test_snapshots_of_what_is_not_there_are_refused(self, store: Store):
+        with pytest.raises(NotFoundError, match="no thread 's1:0'"):
+            await store.journal.keep_snapshot(MAIN, snapshot(1))
+        await new_thread(store)
+        await append(store, 1)
+        with pytest.raises(SeqConflict, match="is at seq 1, so there is no snapshot of 2") as caught:
+            await store.journal.keep_snapshot(MAIN, snapshot(2))
+        with pytest.raises(ValueError, match="needs a seq >= 1, not 0"):
+            await store.journal.keep_snapshot(MAIN, snapshot(0))
+
+        assert caught.value.fields == {"thread_id": MAIN, "seq": 2, "head": 1}
+        assert await store.journal.snapshot(MAIN) is None
+
+    async def test_each_append_tells_what_is_to_be_replayed(self, store: Store):
+        await new_thread(store)
+        stored = [len(seal(entry(seq))) for seq in range(5)]
+        told = [await store.journal.append(MAIN, 1, [entry(1), entry(2)], op_id="a")]
+        await store.journal.keep_snapshot(MAIN, snapshot(2))
+        told.append(await store.journal.append(MAIN, 1, [entry(3)], op_id="b"))
+        told.append(await store.journal.append(MAIN, 1, [entry(4)], op_id="c"))
+        told.append(await store.journal.append(MAIN, 1, [entry(3)], op_id="b"))
+
+        kept = len(seal(snapshot(2)))
+        assert told == [
+            ReplaySize(entries=2, size_bytes=stored[1] + stored[2], snapshot_bytes=0),
+            ReplaySize(entries=1, size_bytes=stored[3], snapshot_bytes=kept),
+            ReplaySize(entries=2, size_bytes=stored[3] + stored[4], snapshot_bytes=kept),
+            ReplaySize(entries=2, size_bytes=stored[3] + stored[4], snapshot_bytes=kept),
+        ]
+
+    async def test_the_base_counts_as_a_snapshot(self, store: Store):
+        await store.journal.create(thread(), snapshot(0))
+        told = await store.journal.append(MAIN, 0, [entry(1)], op_id="a")
+
+        assert told == ReplaySize(entries=1, size_bytes=len(seal(entry(1))), snapshot_bytes=len(seal(snapshot(0))))
 
 
 class TestCorruption:

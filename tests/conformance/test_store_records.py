@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from actors.ports import Store
-from graphs.journal import CorruptRecord
+from graphs.journal import CorruptRecord, Cursor, EntryKind, JournalEntry
 from graphs.sessions import InteractionType, Session, SessionContext, SessionState, UserInteraction
+from graphs.threads import Thread, ThreadState, ThreadType
 
 
 class TestSessions:
@@ -72,6 +73,27 @@ class TestInteractions:
             self.interaction("z"),
             None,
         ]
+
+    async def test_the_input_of_a_turn_that_has_begun_is_in_the_journal_alone(self, store: Store):
+        for each in ("x", "y", "z"):
+            await store.sessions.accept(self.session(), self.interaction(each), host="h")
+        thread = Thread(id="a:0", session_id="a", thread_type=ThreadType.MAIN, workflow="w@1")
+        await store.journal.activate("a:0", "h", create=thread)
+        for turn, delta in ((1, (b"delta",)), (2, ())):  # the second is refused by the state
+            begun = Cursor(turn=turn, status=ThreadState.RUNNING)
+            over = Cursor(turn=turn, status=ThreadState.COMPLETED)
+            entries = [
+                JournalEntry(seq=2 * turn - 1, kind=EntryKind.TURN_STARTED, cursor=begun, at=1.0, deltas=delta),
+                JournalEntry(seq=2 * turn, kind=EntryKind.TURN_FINISHED, cursor=over, at=1.0),
+            ]
+            await store.journal.append("a:0", 1, entries, op_id=f"op{turn}")
+
+        assert [await store.sessions.interaction("a", turn) for turn in (1, 2, 3)] == [
+            self.interaction("x", b""),
+            self.interaction("y"),
+            self.interaction("z"),
+        ]
+        assert await store.sessions.accept(self.session(), self.interaction("x"), host="h") == 1
 
     async def test_the_first_accepted_stays(self, store: Store):
         await store.sessions.accept(self.session(), self.interaction("x"), host="h")

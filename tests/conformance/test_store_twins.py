@@ -30,8 +30,9 @@ states = st.sampled_from(ThreadState)
 operations = st.one_of(
     st.tuples(st.just("create"), thread_ids, states, st.booleans(), times),
     st.tuples(st.just("activate"), thread_ids, hosts, st.none() | thread_ids, hosts),
-    st.tuples(st.just("append"), thread_ids, small, small, small, st.sampled_from("xy"), states, st.none() | small),
-    st.tuples(st.just("append_next"), thread_ids, st.integers(1, 3), st.sampled_from("xy"), states, st.booleans()),
+    st.tuples(st.just("append"), thread_ids, small, small, small, st.sampled_from("xy"), states),
+    st.tuples(st.just("keep_snapshot"), thread_ids, small),
+    st.tuples(st.just("append_next"), thread_ids, st.integers(1, 3), st.sampled_from("xy"), states),
     st.tuples(st.just("head"), thread_ids),
     st.tuples(st.just("open_threads")),
     st.tuples(st.just("timers"), st.none() | times, st.integers(-1, 4)),
@@ -79,21 +80,21 @@ class Driver:
         thread = None if create is None else new_thread(create)
         return await self.store.journal.activate(thread_id, host, create=thread, lost=lost)
 
-    async def append(self, thread_id, epoch, first, count, op_id, state, snapshot_seq) -> None:
+    async def append(self, thread_id, epoch, first, count, op_id, state) -> Any:
         pause = Pause(kind=PauseKind.TIMER, until=first / 3) if state is ThreadState.PAUSED and count > 1 else None
         cursor = Cursor(turn=count, status=state, node="n", pause=pause)
         kind = EntryKind.TURN_STARTED if op_id == "x" else EntryKind.STEP_FINISHED
         entries = [JournalEntry(seq=seq, kind=kind, cursor=cursor, at=seq / 3) for seq in range(first, first + count)]
-        snapshot = Snapshot(seq=snapshot_seq or 0, cursor=cursor, state=b"s", created_at=1.0)
-        await self.store.journal.append(
-            thread_id, epoch, entries, op_id=op_id, snapshot=None if snapshot_seq is None else snapshot
-        )
+        return await self.store.journal.append(thread_id, epoch, entries, op_id=op_id)
 
-    async def append_next(self, thread_id, count, op_id, state, with_snapshot) -> None:
+    async def keep_snapshot(self, thread_id: str, seq: int) -> None:
+        snapshot = Snapshot(seq=seq, cursor=Cursor(turn=1, node="n"), state=b"s" * seq, created_at=1.0)
+        await self.store.journal.keep_snapshot(thread_id, snapshot)
+
+    async def append_next(self, thread_id, count, op_id, state) -> Any:
         head = await self.store.journal.head(thread_id)
         epoch, first = (head.epoch, head.seq + 1) if head else (0, 1)
-        last = first + count - 1
-        await self.append(thread_id, epoch, first, count, op_id, state, last if with_snapshot else None)
+        return await self.append(thread_id, epoch, first, count, op_id, state)
 
     async def open_threads(self) -> Any:
         return await self.store.journal.open_threads()

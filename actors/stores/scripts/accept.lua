@@ -1,7 +1,7 @@
 -- Records an interaction, and its session if that is new.
--- KEYS: session hash, list of its interactions, hash of their numbers, record hash of its main thread, index of open
---       threads, index of sessions by activity
--- ARGV: sealed session, interaction id, sealed interaction, session id, main thread id, host, Unix seconds
+-- KEYS: session hash, list of its interactions, hash of their numbers, hash of their inputs, record hash of its main
+--       thread, index of open threads, index of sessions by activity
+-- ARGV: sealed session, interaction id, sealed interaction, sealed input, session id, main thread id, host, Unix seconds
 -- Returns {number of the turn the interaction starts, the sealed session that is stored}: the same for the same id.
 redis.call('HSETNX', KEYS[1], 'session', ARGV[1])
 local session = redis.call('HGET', KEYS[1], 'session')
@@ -11,11 +11,12 @@ if turn then
 end
 turn = redis.call('RPUSH', KEYS[2], ARGV[3])
 redis.call('HSET', KEYS[3], ARGV[2], turn)
-redis.call('ZADD', KEYS[6], 'GT', ARGV[7], ARGV[4])
+redis.call('HSET', KEYS[4], turn, ARGV[4])
+redis.call('ZADD', KEYS[7], 'GT', ARGV[8], ARGV[5])
 -- The turn after a paused one waits for that, and nobody has to work on it.
-local cursor = redis.call('HGET', KEYS[4], 'cursor')
+local cursor = redis.call('HGET', KEYS[5], 'cursor')
 local readable, position = pcall(cmsgpack.unpack, cursor and string.sub(cursor, 5) or '')
 if not (readable and type(position) == 'table' and position.status == 'paused') then
-  redis.call('HSETNX', KEYS[5], ARGV[5], ARGV[6])
+  redis.call('HSETNX', KEYS[6], ARGV[6], ARGV[7])
 end
 return {turn, session}

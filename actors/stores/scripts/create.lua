@@ -10,5 +10,6 @@ redis.call('HSET', KEYS[1],
 redis.call('RPUSH', KEYS[2], ARGV[2])
 if ARGV[5] ~= '' then
   redis.call('HSET', KEYS[3], '0', ARGV[5])
+  redis.call('HSET', KEYS[1], 'kept_bytes', #ARGV[5])
 end
 return 1
