@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,8 +20,9 @@ from actors.ports import Journal
 from graphs.errors import ValidationError
 from graphs.journal import EntryKind, JournalEntry
 from graphs.workflow.graph import GraphModel
-from runtime import END, START, AsyncLocalRuntime, Durability, Graph, NodeError, ThreadState, append
+from runtime import END, START, AsyncLocalRuntime, Durability, Graph, NodeError, RetryPolicy, ThreadState, append
 from tests.component.actors_kit import (
+    CANCELLED,
     COMPLETED,
     FAILED,
     STARTED,
@@ -28,6 +30,7 @@ from tests.component.actors_kit import (
     executors,
     failed_step,
     history,
+    hosts,
     runtime,
     step,
     until,
@@ -426,3 +429,123 @@ async def test_an_append_is_lost(mode: Durability) -> None:
 
         assert result.state.notes == [f"n{number}" for number in range(1, 101)]
         assert await history(rt, session.thread) == [STARTED, *[step("count")] * 100, COMPLETED]
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_cancelled_turn_records_what_was_done(mode: Durability) -> None:
+    work = Held()
+    async with runtime() as rt:
+        await rt.deploy(work.graph())
+        session = await rt.session("chain")
+        thread = await session.submit({}, durability=mode)
+        await work.gate.reached()
+
+        await thread.cancel()
+
+        assert await history(rt, session.thread) == [STARTED, step("first"), CANCELLED]
+        assert (await thread.result()).state.notes == ["first"]
+        assert (await rt.records.thread(session.thread)).epoch == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_cancelled_branches_record_what_was_done(mode: Durability) -> None:
+    work = Held()
+    g = Graph("fork", state=Log)
+    for name in ("a", "b"):
+        g.node(noting(name), name=name)  # type: ignore[arg-type]
+        g.node(noting(f"{name}2", work.gate), name=f"{name}2")  # type: ignore[arg-type]
+        g.edge(START, name)
+        g.edge(name, f"{name}2")
+        g.edge(f"{name}2", END)
+    async with runtime() as rt:
+        await rt.deploy(g)
+        session = await rt.session("fork")
+        thread = await session.submit({}, durability=mode)
+        await work.gate.reached(2)
+
+        await thread.cancel()
+
+        assert await history(rt, session.thread) == [STARTED, CANCELLED]
+        assert await history(rt, f"{session.thread}.1.0") == [STARTED, step("a"), CANCELLED]
+        assert await history(rt, f"{session.thread}.1.1") == [STARTED, step("b"), CANCELLED]
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_turn_is_cancelled_though_its_executor_does_not_answer(
+    mode: Durability, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its node takes no notice; the thread waits for it only so long."""
+    monkeypatch.setattr("actors.thread.CUT_OFF_S", 0.05)
+    gate, entered = Gate(), asyncio.Event()
+
+    async def unmoved(state: Log) -> dict:
+        entered.set()
+        for _ in range(3):
+            with contextlib.suppress(asyncio.CancelledError):
+                await gate()
+        return {"notes": "too late"}
+
+    async with runtime() as rt:
+        await rt.deploy(chain(first, unmoved))
+        session = await rt.session("chain")
+        thread = await session.submit({}, durability=mode)
+        await entered.wait()
+
+        await thread.cancel()
+
+        assert (await history(rt, session.thread))[-1] == CANCELLED
+        assert step("unmoved") not in await history(rt, session.thread)
+        await gate.open()
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_segment_is_ended_after_the_step_it_is_at(mode: Durability) -> None:
+    work = Held()
+    async with runtime(executors={"function": {"processes": 1}}) as rt:
+        await rt.deploy(work.graph())
+        session = await rt.session("chain")
+        running = asyncio.create_task(session.run({}, durability=mode))
+        await work.gate.reached()
+        head = await rt.records.thread(session.thread)
+        (executor,) = executors(rt).values()
+
+        await hosts(rt)[head.host]._services.executors.end(session.thread, head.epoch)
+        await until(lambda: next(iter(executor._running.values())).end)
+        await work.gate.open()
+        result = await running
+
+        assert result.state.notes == ["first", "held", "last"]
+        assert next(executor._segments_count) == 2, "the last step was a segment of its own"
+        assert await history(rt, session.thread) == [STARTED, step("first"), step("held"), step("last"), COMPLETED]
+
+
+async def test_runs_of_a_step_are_counted_across_executors() -> None:
+    """All runs in an executor that died count as one: what it had tried before died with it."""
+    gate, attempts = Gate(), list[int]()
+    g = Graph("retries", state=Log)
+
+    @g.node(retry=RetryPolicy(max_attempts=3, backoff_s=0))
+    async def flaky(state: Log, ctx: Any) -> dict:
+        attempts.append(ctx.attempt)
+        assert ctx.idempotency_key == f"{ctx.thread_id}:2"
+        if len(attempts) == 2:
+            await gate()
+        if len(attempts) < 5:
+            raise ConnectionError("the line went dead")
+        return {"notes": "done"}
+
+    g.edge(START, "flaky")
+    g.edge("flaky", END)
+    async with watched(executors={"function": {"processes": 1}}) as (rt, journal):
+        await rt.deploy(g)
+        session = await rt.session("retries")
+        running = asyncio.create_task(session.run({}))
+        await gate.reached()
+        await crash(rt, journal)
+
+        result = await running
+
+        assert result.state.notes == ["done"]
+        assert attempts == [1, 2, 2, 3, 4]
+        entries = await rt.records.store.journal.read(session.thread)
+        assert [entry.attempt for entry in entries if entry.node == "flaky"] == [4]
