@@ -335,8 +335,8 @@ class Held:
 
 
 @pytest.mark.parametrize(("mode", "first_runs"), [("sync", 1), ("async", 1), ("exit", 2)])
-async def test_an_executor_dies(mode: str, first_runs: int) -> None:
-    """What is not written runs again; the record shows each step once."""
+async def test_what_is_not_written_runs_again_when_an_executor_dies(mode: str, first_runs: int) -> None:
+    """The record shows each step once all the same."""
     work = Held()
     async with watched(executors={"function": {"processes": 1}}) as (rt, journal):
         await rt.deploy(work.graph())
@@ -346,6 +346,31 @@ async def test_an_executor_dies(mode: str, first_runs: int) -> None:
         if mode == "async":
             await until(lambda: journal.appends)
         await crash(rt, journal)
+        await work.gate.reached(2)
+        await work.gate.open()
+
+        result = await running
+
+        assert result.state.notes == ["first", "held", "last"]
+        assert work.runs == {"first": first_runs, "held": 2, "last": 1}
+        assert await history(rt, session.thread) == [STARTED, step("first"), step("held"), step("last"), COMPLETED]
+
+
+@pytest.mark.parametrize(("mode", "first_runs"), [("sync", 1), ("async", 1), ("exit", 2)])
+async def test_what_is_not_written_runs_again_when_a_host_dies(mode: str, first_runs: int) -> None:
+    """So it does when an executor dies with it; the record shows each step once all the same."""
+    work = Held()
+    async with watched(executors={"function": {"processes": 1}}) as (rt, journal):
+        await rt.deploy(work.graph())
+        session = await rt.session("chain")
+        running = asyncio.create_task(session.run({}, durability=mode))
+        await work.gate.reached()
+        if mode == "async":
+            await until(lambda: journal.appends)
+        (executor,) = executors(rt)
+        journal.dead.add(executor)
+        await world(rt).kill((await rt.records.thread(session.thread)).host)
+        await world(rt).kill(executor)
         await work.gate.reached(2)
         await work.gate.open()
 
