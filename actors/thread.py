@@ -205,6 +205,8 @@ class ThreadActor:
             state = await self._values.load(self.state, read_at_pause(self.plan, node))
             pause = pause_at(self.plan, node, state, self._services.clock.now())
         except GreenroomError as error:
+            if passes(error):  # the store is away
+                raise
             info = describe(error, node=node)
             cursor = await self._after(planner.NodeFailed(info), self.state)
             await self._append(EntryKind.STEP_FAILED, cursor, node=node, error=info)

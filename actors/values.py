@@ -125,12 +125,19 @@ class ThreadValues:
     async def advance(
         self, plan: Plan, cursor: Cursor, event: planner.Event, state: Mapping[str, Any], seq: int, *, now: float
     ) -> Cursor:
-        """As `planner.advance`, with the values loaded on which it hangs what comes next. Raises as `load`, too."""
+        """As `planner.advance`, with the values loaded on which it hangs what comes next. Raises as `load`, too.
+
+        Values that `state` does not refer to are let go of.
+        """
+        seen = state
         while True:
             try:
-                return planner.advance(plan, cursor, event, state, seq, now=now)
+                after = planner.advance(plan, cursor, event, seen, seq, now=now)
             except NotLoaded as missing:
-                state = await self.load(state, missing.channels)
+                seen = await self.load(seen, missing.channels)
+            else:
+                self.keep_only(state)
+                return after
 
     def keep_only(self, state: Mapping[str, Any]) -> None:
         """Let go of decoded values that `state` does not refer to."""

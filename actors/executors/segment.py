@@ -186,7 +186,6 @@ class Segment:
         now = self._clock.now()
         self._seq += 1
         self._cursor = await self._values.advance(self._plan, self._cursor, event, self._state, self._seq, now=now)
-        self._values.keep_only(self._state)
         entries = [
             JournalEntry(
                 seq=self._seq,

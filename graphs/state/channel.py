@@ -19,7 +19,7 @@ from graphs.state.containers import ListType, MapType
 from graphs.state.fields import Field
 from graphs.state.reducers import Reducer, last_value, own_reducer
 from graphs.state.specs import adapter, problems_of
-from graphs.state.types import MisfitError, ValueType
+from graphs.state.types import JsonType, MisfitError, ValueType
 
 
 class Channel:
@@ -101,6 +101,12 @@ class Channel:
     def holds_messages(self) -> bool:
         """Whether its values are lists of messages."""
         return bool(self.type.inner.spec == {"list": "message"})
+
+    @property
+    def may_hold_messages(self) -> bool:
+        """Whether its values can look like a conversation: a list of messages, or of mappings that are like them."""
+        kind = self.type.inner
+        return isinstance(kind, JsonType) or (isinstance(kind, ListType) and not kind.direct)
 
     def to_spec(self) -> dict[str, Any]:
         """Its form in a spec."""

@@ -30,6 +30,7 @@ class StateSchema:
         channels: Channel name -> channel, in order.
         arrow_schema: Arrow type of each channel.
         own_reducers: Users' reducer functions by the name the spec has for them.
+        conversations: Channels whose values can look like a list of messages.
     """
 
     def __init__(self, name: str, channels: Sequence[Channel], python: Any) -> None:
@@ -39,6 +40,7 @@ class StateSchema:
         self.own_reducers: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(_own_reducers(name, channels))
         self._codec = Codec({channel.name: channel.type for channel in channels})
         self._make = maker(python)
+        self.conversations = frozenset(name for name, channel in self.channels.items() if channel.may_hold_messages)
         self._lists = tuple(name for name, channel in self.channels.items() if channel.copied)
 
     @classmethod

@@ -43,7 +43,7 @@ class PlannedEdge:
     def taken(self, schema: StateSchema, state: Mapping[str, Any], context: RouteContext) -> tuple[str, ...]:
         """Where the edge leads now; nowhere if its condition does not hold. Raises `RoutingError` and `NotLoaded`."""
         if self.route is not None:
-            seen = schema.view(state, None) if self.route.python else schema.plain(state, self.route.channels)
+            seen = schema.view(state, None) if self.route.python else schema.plain(state, self.route.seen(schema))
             return self.route(seen, context)
         if self.condition is not None and not self._holds(self.condition, schema, state):
             return ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import pydantic
@@ -22,6 +23,14 @@ class RouteContext:
     """Number of the turn, from 1."""
     usage: Usage = field(default_factory=Usage)
     """Tokens used so far, as far as whoever asks knows them."""
+
+
+class Sees(StrEnum):
+    """What a route function looks at: nothing else is loaded for it."""
+
+    ANYTHING = "anything"
+    CONVERSATIONS = "conversations"
+    NOTHING = "nothing"
 
 
 Answer = str | Iterable[str]
@@ -48,18 +57,16 @@ class RouteFunction:
     """Every key it may answer; None if that depends on the state."""
     channels: tuple[str, ...] = ()
     """Parameters that name a channel of the state."""
-    stateless: bool = False
-    """Whether it looks at nothing but the context."""
+    sees: Sees = Sees.ANYTHING
+    """What it looks at if no parameter names a channel."""
 
     @property
     def parameter_schema(self) -> dict[str, Any]:
         """JSON schema of the parameters."""
         return self.parameters.model_json_schema()
 
-    def looks_at(self, parameters: Mapping[str, Any]) -> frozenset[str] | None:
-        """Channels it looks at with these parameters; None if it may look at any."""
-        if self.stateless:
-            return frozenset()
+    def named_channels(self, parameters: Mapping[str, Any]) -> frozenset[str] | None:
+        """The channels that these parameters name, which are then all it looks at; None if they name none."""
         named = [parameters[name] for name in self.channels]
         return frozenset(named) if named and None not in named else None
 

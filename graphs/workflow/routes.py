@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from graphs.errors import RoutingError
 from graphs.workflow.problems import unknown
-from graphs.workflow.route_function import Answer, RouteContext, RouteFunction
+from graphs.workflow.route_function import Answer, RouteContext, RouteFunction, Sees
 
 State = Mapping[str, Any]
 
@@ -133,6 +133,7 @@ SHIPPED: tuple[RouteFunction, ...] = (
         parameters=ConversationParameters,
         answers=("tools", "none"),
         channels=("channel",),
+        sees=Sees.CONVERSATIONS,
     ),
     RouteFunction(
         name="tool_call_count",
@@ -141,6 +142,7 @@ SHIPPED: tuple[RouteFunction, ...] = (
         parameters=ToolCallCountParameters,
         answers=("reached", "below"),
         channels=("channel",),
+        sees=Sees.CONVERSATIONS,
     ),
     RouteFunction(
         name="state_value",
@@ -171,7 +173,7 @@ SHIPPED: tuple[RouteFunction, ...] = (
         call=budget,
         parameters=BudgetParameters,
         answers=("within", "exceeded"),
-        stateless=True,
+        sees=Sees.NOTHING,
     ),
 )
 

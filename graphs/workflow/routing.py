@@ -8,10 +8,11 @@ from typing import Any
 
 from graphs.errors import BusinessRuleViolation, GraphInvalid, GreenroomError, NotFoundError, RoutingError
 from graphs.functions import Function, is_reference, resolve
+from graphs.state.schema import StateSchema
 from graphs.suggest import did_you_mean
 from graphs.workflow.edge import Route
 from graphs.workflow.problems import unknown
-from graphs.workflow.route_function import Answer, RouteContext, RouteFunction
+from graphs.workflow.route_function import Answer, RouteContext, RouteFunction, Sees
 from graphs.workflow.routes import SHIPPED
 
 __all__ = ["SHIPPED_ROUTES", "Answer", "BoundRoute", "RouteContext", "RouteFunction", "RouteRegistry"]
@@ -26,7 +27,21 @@ class BoundRoute:
     python: bool
     """Whether it is a Python function of the graph, and no registered route function."""
     channels: frozenset[str] | None = None
-    """Channels it looks at; None if it may look at any."""
+    """Channels it looks at; None if that is not said."""
+    sees: Sees = Sees.ANYTHING
+    """What it looks at then."""
+
+    def seen(self, schema: StateSchema) -> Collection[str] | None:
+        """Channels of a state that it looks at; None: all."""
+        match self.sees:
+            case _ if self.channels is not None:
+                return self.channels
+            case Sees.NOTHING:
+                return ()
+            case Sees.CONVERSATIONS:
+                return schema.conversations
+            case Sees.ANYTHING:
+                return None
 
     def __call__(self, state: Any, context: RouteContext) -> tuple[str, ...]:
         """The distinct targets, in the order of the answers.
@@ -126,7 +141,8 @@ class RouteRegistry:
             route,
             lambda state, context: registered.call(state, context, **parameters),
             python=False,
-            channels=registered.looks_at(parameters),
+            channels=registered.named_channels(parameters),
+            sees=registered.sees,
         )
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from pydantic import BaseModel
 
-from actors.errors import ValueMissing
+from actors.errors import StoreUnavailable, ValueMissing
 from actors.stores.values import MemoryValues
 from actors.values import Values
 from graphs.journal import CorruptRecord, EntryKind
@@ -18,7 +18,17 @@ from graphs.threads import ThreadState
 from runtime import END, START, AsyncLocalRuntime, Graph, append
 from runtime.events import NodeFinished
 from runtime.results import ThreadResult
-from tests.component.actors_kit import another_driver, executors, hosts, runtime, world
+from tests.component.actors_kit import (
+    COMPLETED,
+    STARTED,
+    another_driver,
+    executors,
+    history,
+    hosts,
+    runtime,
+    step,
+    world,
+)
 
 BIG = "x" * LARGE_BYTES
 
@@ -249,6 +259,61 @@ async def test_a_map_over_large_items(moved: Moved) -> None:
 
         assert result.state.notes == [*notes, "small", *[str(len(note)) for note in notes], "5"]
         assert len(moved.put) == len(moved.got) == 3
+
+
+async def test_a_map_over_large_models() -> None:
+    """An item of a model is the same bytes in the state of the thread that gets it."""
+
+    class Part(BaseModel):
+        name: str = ""
+        data: str = ""
+
+    class Parts(BaseModel):
+        parts: Annotated[list[Part], append] = []
+        sizes: list[int] = []
+
+    async def size(part: Part) -> int:
+        return len(part.data)
+
+    g = Graph("w", state=Parts)
+    g.map("sizes_of", over="parts", node="size", into="sizes")
+    g.node(size)
+    chain(g, "sizes_of")
+    async with runtime() as rt:
+        await rt.deploy(g)
+        result = await submitted(rt, "w", {"parts": [Part(name="a", data=BIG), Part(data="b")]})
+
+        assert result.error is None
+        assert result.state.sizes == [len(BIG), 1]
+        assert result.state.parts == [Part(name="a", data=BIG), Part(data="b")]
+
+
+async def test_a_node_waits_while_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has not failed when its value cannot be had just now, and it runs once."""
+    g = Graph("w", state=State)
+    runs: list[int] = []
+
+    @g.node(reads=["text"], writes=["rows"])
+    async def read(state: State) -> dict[str, Any]:
+        runs.append(len(state.text))
+        return {"rows": len(state.text)}
+
+    chain(g, "read")
+    get = MemoryValues.get
+    left = [StoreUnavailable("the store is away; wait", url="memory://")] * 2
+
+    async def away(self: MemoryValues, thread_id: str, ref: ValueRef) -> memoryview:
+        if left:
+            raise left.pop()
+        return await get(self, thread_id, ref)
+
+    async with runtime() as rt:
+        await rt.deploy(g)
+        monkeypatch.setattr(MemoryValues, "get", away)
+        result = await submitted(rt, "w", {"text": BIG})
+
+        assert (result.error, result.state.rows, runs) == (None, len(BIG), [len(BIG)])
+        assert await history(rt, result.thread_id) == [STARTED, step("read"), COMPLETED]
 
 
 async def test_a_map_of_workflows_over_a_large_list() -> None:
