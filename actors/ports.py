@@ -10,6 +10,7 @@ import msgspec
 from graphs.journal import Cursor, JournalEntry, ReplaySize, Snapshot
 from graphs.sessions import Session, UserInteraction
 from graphs.state.refs import ValueRef
+from graphs.state.snapshots import StateSnapshot
 from graphs.threads import Thread
 
 
@@ -172,6 +173,25 @@ class ValueRepository(Protocol):
         """
 
 
+class SnapshotRepository(Protocol):
+    """Snapshots that somebody has named. They point to seqs of threads and hold no state."""
+
+    async def save(self, snapshot: StateSnapshot) -> None:
+        """Create or replace."""
+
+    async def get(self, session_id: str, snapshot_id: str) -> StateSnapshot | None:
+        """The snapshot, if there is one. Raises `CorruptRecord`."""
+
+    async def list(self, session_id: str, *, thread_id: str | None = None) -> list[StateSnapshot]:
+        """Those of a session, or those that cover one of its threads, oldest first. Raises `CorruptRecord`."""
+
+    async def delete(self, session_id: str, snapshot_id: str) -> None:
+        """Remove it, if it is there. What it points to stays."""
+
+    async def sessions(self) -> Sequence[str]:
+        """Ids of sessions that have had any, in order."""
+
+
 class WorkflowRepository(Protocol):
     """Stored workflow specs (JSON)."""
 
@@ -203,6 +223,10 @@ class Store(Protocol):
     @property
     def values(self) -> ValueRepository:
         """Large values."""
+
+    @property
+    def snapshots(self) -> SnapshotRepository:
+        """Named snapshots."""
 
     @property
     def workflows(self) -> WorkflowRepository:

@@ -124,6 +124,7 @@ class _Kept:
         self.live = store.live
         self.sessions = store.sessions
         self.values = store.values
+        self.snapshots = store.snapshots
         self.workflows = store.workflows
         self.next_incarnation = store.next_incarnation
         self.ping = store.ping

@@ -14,6 +14,8 @@ TIMERS = "gr:timers"
 """Sorted set: paused root thread by the time it goes on."""
 INCARNATIONS = "gr:incarnations"
 """Number: how often somebody has asked for the next one."""
+SNAPSHOT_SESSIONS = "gr:snapshots"
+"""Set: ids of sessions that have had named snapshots."""
 WORKFLOWS = "gr:workflows"
 """Hash: `id@version+build` -> sealed spec."""
 WORKFLOW_INDEX = "gr:workflows:index"
@@ -71,6 +73,11 @@ def journal(thread_id: str) -> str:
 def snapshots(thread_id: str) -> str:
     """Hash of a thread's snapshots: seq -> sealed snapshot."""
     return f"gr:{{{session_of(thread_id)}}}:s:{path_of(thread_id)}"
+
+
+def named_snapshots(session_id: str) -> str:
+    """Hash of the snapshots somebody has named: id -> sealed record."""
+    return f"gr:{{{session_id}}}:snapshots"
 
 
 def live(thread_id: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from actors.stores.memory_journal import MemoryIndex, MemoryJournal, MemoryLiveFeed
 from actors.stores.memory_records import MemorySessions, MemoryWorkflows
+from actors.stores.snapshots import MemorySnapshots
 from actors.stores.values import MemoryValues
 
 
@@ -20,6 +21,7 @@ class MemoryStore:
         self.live = MemoryLiveFeed(self.journal)
         self.sessions = MemorySessions(self.journal, index)
         self.values = MemoryValues()
+        self.snapshots = MemorySnapshots()
         self.workflows = MemoryWorkflows()
         self._incarnations = itertools.count(1)
 

@@ -11,6 +11,7 @@ from actors.ports import NodeRunning, TokenChunk
 from actors.stores import keys
 from graphs.journal import CorruptRecord, Cursor
 from graphs.sessions import Session, UserInteraction
+from graphs.state.snapshots import StateSnapshot
 from graphs.threads import Thread, main_thread_id
 
 T = TypeVar("T")
@@ -66,5 +67,6 @@ def with_input(interaction: UserInteraction, blob: bytes | None, turn: int) -> U
 THREAD = Codec(Thread)
 CURSOR = Codec(Cursor)
 SESSION = Codec(Session)
+SNAPSHOT = Codec(StateSnapshot)
 INTERACTION = Codec(UserInteraction)
 EVENTS: Codec[list[NodeRunning | TokenChunk]] = Codec(list[NodeRunning | TokenChunk])

@@ -10,6 +10,7 @@ from actors.stores.journal import RedisJournal
 from actors.stores.link import RedisLink
 from actors.stores.live import RedisLiveFeed
 from actors.stores.sessions import RedisSessions
+from actors.stores.snapshots import RedisSnapshots
 from actors.stores.values import RedisValues
 from actors.stores.workflows import RedisWorkflows
 from actors.stores.writer import ScriptWriter
@@ -25,6 +26,7 @@ class RedisStore:
         self.live = RedisLiveFeed(link)
         self.sessions = RedisSessions(link, self._writer)
         self.values = RedisValues(link)
+        self.snapshots = RedisSnapshots(link)
         self.workflows = RedisWorkflows(link)
 
     @classmethod

@@ -45,6 +45,22 @@ class MemoryDamage:
     async def lose_value(self, thread_id: str, ref: ValueRef) -> None:
         del self._store.values.blobs[keys.value(session_of(thread_id), ref.digest)]
 
+    async def interaction(self, session_id: str, turn: int) -> None:
+        interactions = self._store.sessions.interactions[session_id]
+        interactions[turn - 1] = flipped(interactions[turn - 1])
+
+    async def input(self, session_id: str, turn: int) -> None:
+        inputs = self._store.sessions._index.inputs
+        inputs[session_id, turn] = flipped(inputs[session_id, turn])
+
+    async def thread(self, thread_id: str) -> None:
+        record = self._store.journal.records[thread_id]
+        record.thread = flipped(record.thread)
+
+    async def named_snapshot(self, session_id: str, snapshot_id: str) -> None:
+        records = self._store.snapshots.records[session_id]
+        records[snapshot_id] = flipped(records[snapshot_id])
+
     async def workflow(self, ref: str) -> None:
         self._store.workflows.records[ref] = flipped(self._store.workflows.records[ref])
 
@@ -77,6 +93,19 @@ class RedisDamage:
 
     async def lose_value(self, thread_id: str, ref: ValueRef) -> None:
         await self._client.hdel(keys.value(session_of(thread_id), ref.digest), "1")
+
+    async def interaction(self, session_id: str, turn: int) -> None:
+        key = keys.interactions(session_id)
+        await self._client.lset(key, turn - 1, flipped(await self._client.lindex(key, turn - 1)))
+
+    async def input(self, session_id: str, turn: int) -> None:
+        await self._flip(keys.inputs(session_id), str(turn))
+
+    async def thread(self, thread_id: str) -> None:
+        await self._flip(keys.record(thread_id), "thread")
+
+    async def named_snapshot(self, session_id: str, snapshot_id: str) -> None:
+        await self._flip(keys.named_snapshots(session_id), snapshot_id)
 
     async def workflow(self, ref: str) -> None:
         await self._flip(keys.WORKFLOWS, ref)

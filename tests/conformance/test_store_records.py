@@ -9,6 +9,7 @@ import pytest
 from actors.ports import Store
 from graphs.journal import CorruptRecord, Cursor, EntryKind, JournalEntry
 from graphs.sessions import InteractionType, Session, SessionContext, SessionState, UserInteraction
+from graphs.state.snapshots import SnapshotMetadata, StateSnapshot
 from graphs.threads import Thread, ThreadState, ThreadType
 
 
@@ -116,6 +117,49 @@ class TestInteractions:
 
         assert turns[:50] == turns[50:]
         assert sorted(turns[:50]) == list(range(1, 51))
+
+
+class TestNamedSnapshots:
+    def snapshot(self, snapshot_id: str, *, state_id: str = "a:0", at: float = 1.0, **fields) -> StateSnapshot:
+        metadata = SnapshotMetadata(name="before", tags=("keep",), size_bytes=7)
+        return StateSnapshot(
+            id=snapshot_id, state_id=state_id, seq=3, created_at=at, expires_at=9.5, metadata=metadata, **fields
+        )
+
+    async def test_they_are_kept_by_id(self, store: Store):
+        first = self.snapshot("x", threads={"a:0": 3, "a:0.1.0": 2})
+        await store.snapshots.save(first)
+        replaced = self.snapshot("y")
+        await store.snapshots.save(replaced)
+        second = self.snapshot("y", at=5.0)
+        await store.snapshots.save(second)
+
+        assert await store.snapshots.get("a", "x") == first
+        assert await store.snapshots.get("a", "y") == second
+        assert await store.snapshots.get("a", "z") is None
+        assert await store.snapshots.get("b", "x") is None
+
+    async def test_they_are_listed_oldest_first_by_what_they_cover(self, store: Store):
+        whole = self.snapshot("z", at=1.0, threads={"a:0": 3, "a:0.1.0": 2})
+        main = self.snapshot("y", at=3.0)
+        branch = self.snapshot("x", at=2.0, state_id="a:0~1-q")
+        for each in (main, whole, branch, self.snapshot("w", state_id="b:0")):
+            await store.snapshots.save(each)
+
+        assert await store.snapshots.list("a") == [whole, branch, main]
+        assert await store.snapshots.list("a", thread_id="a:0") == [whole, main]
+        assert await store.snapshots.list("a", thread_id="a:0.1.0") == [whole]
+        assert await store.snapshots.list("c") == []
+        assert list(await store.snapshots.sessions()) == ["a", "b"]
+
+    async def test_deleting_one_leaves_the_others(self, store: Store):
+        for name in ("x", "y"):
+            await store.snapshots.save(self.snapshot(name))
+        for _ in range(2):
+            await store.snapshots.delete("a", "x")
+        await store.snapshots.delete("nobody", "x")
+
+        assert await store.snapshots.list("a") == [self.snapshot("y")]
 
 
 class TestWorkflows:

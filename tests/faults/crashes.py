@@ -310,6 +310,7 @@ class CrashStore:
         self.journal = _Part("journal", store.journal, world, life)
         self.sessions = _Part("sessions", store.sessions, world, life)
         self.values = _Part("values", store.values, world, life)
+        self.snapshots = _Part("snapshots", store.snapshots, world, life)
         self.workflows = _Part("workflows", store.workflows, world, life)
         self.live = _Part("", store.live, world, life)
         self.ping = store.ping
