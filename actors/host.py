@@ -17,6 +17,7 @@ from actors.protocol import (
     Answer,
     AwaitTurn,
     BranchDone,
+    BranchThread,
     CancelThread,
     DescribeHost,
     Done,
@@ -24,6 +25,7 @@ from actors.protocol import (
     Message,
     PoolChanged,
     Redeployed,
+    RestoreThread,
     RunBranch,
     StartTurn,
     Stopped,
@@ -90,13 +92,12 @@ class Host:
                 return await self._run_branch(request)
             case AwaitTurn():
                 return await self._await_turn(request)
+            case BranchThread():
+                return await self._begin_branch(request)
             case CancelThread():
                 return Stopped(usage=await self._cancel(request))
-            case Answer():
-                await self._answer(request)
-                return Done()
-            case Adopt():
-                await self._adopt(request)
+            case Answer() | RestoreThread() | Adopt():
+                await self._carry_out(request)
                 return Done()
             case PoolChanged(kind=kind, executors=executors):
                 self._services.executors.set(kind, executors)
@@ -119,9 +120,15 @@ class Host:
         with self._used(await self._root(request.thread_id), request.lost) as actor:
             return await actor.outcome(request.turn)
 
-    async def _answer(self, request: Answer) -> None:
+    async def _carry_out(self, request: Answer | RestoreThread | Adopt) -> None:
+        if isinstance(request, Adopt):
+            await self._adopt(request)
+            return
         with self._used(await self._root(root_of(request.thread_id)), request.lost) as actor:
-            await patiently(self._services.clock, actor.answer, request)
+            if isinstance(request, Answer):
+                await patiently(self._services.clock, actor.answer, request)
+            else:
+                await patiently(self._services.clock, actor.restore, request)
 
     async def _adopt(self, request: Adopt) -> None:
         await asyncio.gather(*(self._adopt_one(thread_id, request.lost) for thread_id in request.threads))
@@ -134,6 +141,11 @@ class Host:
             return
         with self._used(actor, lost):
             actor.adopt()
+
+    async def _begin_branch(self, request: BranchThread) -> TurnAccepted:
+        session = await self._find_session(request.thread.session_id)
+        with self._used(self._session(session, request.thread), request.lost) as actor:
+            return await actor.begin_branch(request)
 
     @contextmanager
     def _used(self, actor: SessionActor, lost: str) -> Iterator[SessionActor]:
@@ -163,16 +175,19 @@ class Host:
         known = self._sessions.get(thread_id)
         if known is not None:
             return known
-        session_id = session_of(thread_id)
-        session = await self._repository.find_by_id(session_id)
-        if session is None:
-            raise NotFoundError(f"no session {session_id!r}", kind="session", key=session_id)
-        if thread_id == main_thread_id(session_id):
+        session = await self._find_session(session_of(thread_id))
+        if thread_id == main_thread_id(session.id):
             return self._session(session)
         head = await self._services.journal.head(thread_id)
         if head is None:
             raise NotFoundError(f"no thread {thread_id!r}", kind="thread", key=thread_id)
         return self._session(session, head.thread)
+
+    async def _find_session(self, session_id: str) -> Session:
+        session = await self._repository.find_by_id(session_id)
+        if session is None:
+            raise NotFoundError(f"no session {session_id!r}", kind="session", key=session_id)
+        return session
 
     # --- parallel threads -------------------------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from actors.ports import Head, Journal
@@ -15,6 +15,9 @@ from graphs.threads import Thread
 
 SchemaOf = Callable[[str], Awaitable[StateSchema]]
 """Workflow ref -> its state schema."""
+
+_BEGINNING = frozenset({EntryKind.TURN_STARTED, EntryKind.BRANCHED, EntryKind.RESTORED})
+"""Kinds of entries that bring what a turn begins with, not what it writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,44 +49,92 @@ async def replay(
         NotFoundError: `at` is after the end, or something the thread is based on is gone.
         CorruptRecord: A record cannot be read.
     """
-    schema = await schema_of(thread.workflow)
-    snapshot = await journal.snapshot(thread.id, at=at)
-    if snapshot is not None:
-        seq, cursor, usage = snapshot.seq, snapshot.cursor, snapshot.usage
-        state = schema.decode_state(snapshot.state)
-    else:
-        seq, cursor, usage = 0, Cursor(), Usage()
-        state = await base_state(journal, thread, schema, schema_of, base)
+    stretch = await _stretch(journal, thread, schema_of, at, base)
+    if at is not None and stretch.seq != at:
+        raise NotFoundError(f"thread {thread.id} has no seq {at}; its last is {stretch.seq}", kind="seq", key=at)
+    usage = stretch.usage
     turn_deltas: tuple[bytes, ...] = ()
-    limit = None if at is None else at - seq
-    for entry in await journal.read(thread.id, after=seq, limit=limit) if limit != 0 else ():
-        seq, cursor = entry.seq, entry.cursor
-        state = apply(schema, state, entry.deltas)
+    for entry in stretch.entries:
         usage = usage_after(usage, entry)
-        turn_deltas = () if entry.kind is EntryKind.TURN_STARTED else (*turn_deltas, *entry.deltas)
-    if at is not None and seq != at:
-        raise NotFoundError(f"thread {thread.id} has no seq {at}; its last is {seq}", kind="seq", key=at)
-    return Replayed(seq=seq, cursor=cursor, state=state, usage=usage, turn_deltas=turn_deltas)
+        turn_deltas = () if entry.kind in _BEGINNING else (*turn_deltas, *entry.deltas)
+    state = await _state_after(journal, stretch, schema_of)
+    return Replayed(seq=stretch.seq, cursor=stretch.cursor, state=state, usage=usage, turn_deltas=turn_deltas)
 
 
 async def base_state(
     journal: Journal, thread: Thread, schema: StateSchema, schema_of: SchemaOf, base: bytes | None
 ) -> dict[str, Any]:
     """The state `thread` begins with: that of its base, in its own schema."""
-    if thread.base is None:
-        return schema.initial()
-    parent_id, seq = thread.base
-    if base is not None:
-        # An item of a map is based on the graph around it: same reference up to the `#`.
-        state = (await schema_of(thread.workflow.partition("#")[0])).decode_state(base)
+    if base is None:
+        return await _state_after(journal, _Stretch(schema=schema, origin=thread.base), schema_of)
+    # An item of a map is based on the graph around it: same reference up to the `#`.
+    return {**schema.initial(), **(await schema_of(thread.workflow.partition("#")[0])).decode_state(base)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stretch:
+    """Some entries of a thread, and the state they begin with."""
+
+    schema: StateSchema
+    entries: Sequence[JournalEntry] = ()
+    state: dict[str, Any] | None = None
+    """None: it is that of `origin`."""
+    origin: tuple[str, int] | None = None
+    """(thread id, seq); None: the thread has begun with nothing."""
+    seq: int = 0
+    cursor: Cursor = field(default_factory=Cursor)
+    usage: Usage = field(default_factory=Usage)
+    """Tokens of the turn before the entries."""
+
+    def applied(self) -> list[bytes]:
+        """The deltas that count: none of those before a restore."""
+        deltas: list[bytes] = []
+        for entry in self.entries:
+            if entry.kind is EntryKind.RESTORED:
+                deltas.clear()
+            deltas += entry.deltas
+        return deltas
+
+
+async def _stretch(
+    journal: Journal, thread: Thread, schema_of: SchemaOf, at: int | None, base: bytes | None = None
+) -> _Stretch:
+    """What tells the state of a thread after `at`: its last snapshot before, and the entries since."""
+    schema = await schema_of(thread.workflow)
+    snapshot = await journal.snapshot(thread.id, at=at)
+    if snapshot is not None:
+        seq, cursor, usage, origin = snapshot.seq, snapshot.cursor, snapshot.usage, None
+        state: dict[str, Any] | None = schema.decode_state(snapshot.state)
     else:
-        head = await journal.head(parent_id)
+        seq, cursor, usage, origin = 0, Cursor(), Usage(), thread.base
+        state = None if base is None else await base_state(journal, thread, schema, schema_of, base)
+    limit = None if at is None else at - seq
+    entries = await journal.read(thread.id, after=seq, limit=limit) if limit != 0 else []
+    for entry in entries:
+        seq, cursor = entry.seq, entry.cursor
+        if entry.kind is EntryKind.RESTORED:
+            state, origin = None, entry.origin
+    return _Stretch(schema=schema, entries=entries, state=state, origin=origin, seq=seq, cursor=cursor, usage=usage)
+
+
+async def _state_after(journal: Journal, stretch: _Stretch, schema_of: SchemaOf) -> dict[str, Any]:
+    """The state after a stretch, read from as far back as it comes from: a branch of a branch, a restored restore."""
+    stretches = [stretch]
+    while stretches[-1].state is None and stretches[-1].origin is not None:
+        thread_id, seq = stretches[-1].origin
+        head = await journal.head(thread_id)
         if head is None:
-            raise NotFoundError(
-                f"thread {parent_id}, which {thread.id} is based on, is gone", kind="thread", key=parent_id
-            )
-        state = (await replay(journal, head.thread, schema_of, at=seq)).state
-    return {**schema.initial(), **state}
+            raise NotFoundError(f"thread {thread_id}, on which others are based, is gone", kind="thread", key=thread_id)
+        stretches.append(await _stretch(journal, head.thread, schema_of, seq))
+        if stretches[-1].seq != seq:
+            raise NotFoundError(f"thread {thread_id} has no seq {seq}", kind="seq", key=seq)
+    first = stretches[-1]
+    schema, state = first.schema, first.state if first.state is not None else first.schema.initial()
+    for each in reversed(stretches):
+        if each.schema is not schema:  # the item of a map has channels of its own
+            schema, state = each.schema, {**each.schema.initial(), **state}
+        state = apply(schema, state, each.applied())
+    return state
 
 
 async def turn_outcome(journal: Journal, thread: Thread, turn: int, schema_of: SchemaOf) -> TurnDone | None:
@@ -91,10 +142,12 @@ async def turn_outcome(journal: Journal, thread: Thread, turn: int, schema_of: S
     head = await journal.head(thread.id)
     if head is None or head.cursor.turn < turn:
         return None
-    if head.cursor.turn == turn:
-        at = head.seq if settled(head.cursor, turn) else None
+    if head.cursor.turn > turn:
+        at = await _end_of(turn, journal, head, await _last_of(turn, journal, head))
+    elif head.cursor.status.finished:
+        at = await _end_of(turn, journal, head, head.seq)
     else:
-        at = await _end_of(turn, journal, head)
+        at = head.seq if settled(head.cursor, turn) else None
     if at is None:
         return None
     return outcome(thread, await schema_of(thread.workflow), await replay(journal, thread, schema_of, at=at))
@@ -105,8 +158,8 @@ def settled(cursor: Cursor, turn: int) -> bool:
     return cursor.turn == turn and (cursor.status.finished or (cursor.pause is not None and not cursor.pause.passes))
 
 
-async def _end_of(turn: int, journal: Journal, head: Head) -> int | None:
-    """Seq of the entry that ended a turn which another one has followed; None if there was no such turn."""
+async def _last_of(turn: int, journal: Journal, head: Head) -> int:
+    """Seq of the last entry before those of the turns after `turn`."""
     before, after = 0, head.seq
     while after - before > 1:
         middle = (before + after) // 2
@@ -114,13 +167,23 @@ async def _end_of(turn: int, journal: Journal, head: Head) -> int | None:
             after = middle
         else:
             before = middle
-    for seq in range(before, 0, -1):  # behind the end of a turn stand at most restorations
+    return before
+
+
+async def _end_of(turn: int, journal: Journal, head: Head, last: int) -> int | None:
+    """Seq of the entry that ended a turn, of which that at `last` is the last one; None if there was no such turn.
+
+    What a restore has made of a turn that was over is not how it ended; one that was paused, it has ended.
+    """
+    end: int | None = None
+    for seq in range(last, 0, -1):
         entry = await _entry(journal, head, seq)
-        if entry.cursor.turn != turn:
-            return None
+        if entry.cursor.turn != turn or not entry.cursor.status.finished:
+            break
+        end = seq
         if entry.kind is EntryKind.TURN_FINISHED:
-            return seq
-    return None
+            break
+    return end
 
 
 async def _entry(journal: Journal, head: Head, seq: int) -> JournalEntry:
@@ -142,7 +205,7 @@ def outcome(thread: Thread, schema: StateSchema, replayed: Replayed) -> TurnDone
     )
 
 
-def apply(schema: StateSchema, state: dict[str, Any], deltas: tuple[bytes, ...]) -> dict[str, Any]:
+def apply(schema: StateSchema, state: dict[str, Any], deltas: Sequence[bytes]) -> dict[str, Any]:
     """`state` after the encoded writes."""
     for delta in deltas:
         state = schema.apply(state, schema.decode_delta(delta))
@@ -154,7 +217,7 @@ def usage_after(usage: Usage, entry: JournalEntry) -> Usage:
     match entry.kind:
         case EntryKind.TURN_STARTED:
             return Usage()
-        case EntryKind.TURN_FINISHED:
-            return entry.usage  # the sum, with what was cancelled
+        case EntryKind.TURN_FINISHED | EntryKind.BRANCHED:
+            return entry.usage  # the sum: with what was cancelled; of the turn it has branched from
         case _:
             return usage + entry.usage

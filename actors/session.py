@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -16,13 +17,16 @@ from actors.network import SUPERVISOR
 from actors.patience import patiently
 from actors.pauses import is_due, not_asked
 from actors.ports import SessionRepository
-from actors.protocol import Answer, StartTurn, TimerSet, TurnAccepted, TurnDone
+from actors.protocol import Answer, BranchThread, RestoreThread, StartTurn, TimerSet, TurnAccepted, TurnDone
 from actors.replay import turn_outcome
 from actors.thread import ThreadActor, ThreadServices
+from actors.whatif import begin_branch, check_at_rest, restore
 from graphs.errors import NotFoundError
 from graphs.journal import PauseKind
 from graphs.sessions import InteractionType, Session, UserInteraction
 from graphs.threads import Thread, ThreadMetadata, ThreadPriority, ThreadState, ThreadType, main_thread_id
+
+_T = TypeVar("_T")
 
 MAX_WAITING_TURNS = 1_000
 
@@ -68,7 +72,7 @@ class SessionActor:
         """Turn -> why it is to be cancelled."""
         self._worker: asyncio.Task[None] | None = None
         self._woken = False
-        self._accepting: set[asyncio.Task[int]] = set()
+        self._accepting: set[asyncio.Task[Any]] = set()
         self._accepted: dict[int, UserInteraction] = {}
         """Turn -> interaction, of those accepted here that have not begun."""
         self._may_be_more = False
@@ -112,11 +116,7 @@ class SessionActor:
         )
         self._priority = request.priority
         done: asyncio.Future[TurnDone] = asyncio.get_running_loop().create_future()
-        # Not cut off with its asker: what is accepted must run.
-        accepting = asyncio.create_task(self._accept(interaction, done if request.wait else None))
-        self._accepting.add(accepting)
-        accepting.add_done_callback(self._was_accepted)
-        turn = await asyncio.shield(accepting)
+        turn = await self._uncut(self._accept(interaction, done if request.wait else None))
         if not request.wait:
             return TurnAccepted(thread_id=self.root, turn=turn)
         return await self._over(turn, done)
@@ -183,6 +183,27 @@ class SessionActor:
         self._look_below = self._may_be_more = True
         self.wake()
 
+    async def begin_branch(self, request: BranchThread) -> TurnAccepted:
+        """Record the branch; it runs when there is a place.
+
+        Raises:
+            NotFoundError: What it is to begin with is not there.
+            StateInvalid: The state does not take the update.
+        """
+        self._admission.check()
+        return TurnAccepted(thread_id=self.root, turn=await self._uncut(self._begin_branch(request)))
+
+    async def restore(self, request: RestoreThread) -> None:
+        """Give its thread the state of another seq; returns when that is recorded.
+
+        Raises:
+            BusinessRuleViolation: A turn is running, or the state is of another session or workflow.
+            NotFoundError: There is no such seq.
+        """
+        if self._thread is not None:
+            check_at_rest(self._thread.thread, self._thread.cursor.status)
+        await self._uncut(self._restore(request))
+
     @asynccontextmanager
     async def _loaded_at_rest(self) -> AsyncIterator[ThreadActor]:
         """Its thread, which no turn runs in."""
@@ -214,7 +235,26 @@ class SessionActor:
         self.wake()
         return turn
 
-    def _was_accepted(self, accepting: asyncio.Task[int]) -> None:
+    async def _begin_branch(self, request: BranchThread) -> int:
+        async with self._loading:
+            turn = await patiently(self._services.clock, begin_branch, request, self._services)
+        self.wake()
+        return turn
+
+    async def _restore(self, request: RestoreThread) -> None:
+        async with self._loaded_at_rest() as thread:
+            await restore(thread, request, self._services.journal, self._services.catalog.schema)
+        self._may_be_more = True
+        self.wake()
+
+    async def _uncut(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """What `work` returns. It is not cut off with its asker: what is accepted must run."""
+        working = asyncio.create_task(work)
+        self._accepting.add(working)
+        working.add_done_callback(self._was_accepted)
+        return await asyncio.shield(working)
+
+    def _was_accepted(self, accepting: asyncio.Task[Any]) -> None:
         self._accepting.discard(accepting)
         if not accepting.cancelled():
             accepting.exception()  # retrieved: perhaps nobody waits for it

@@ -146,6 +146,21 @@ class ThreadActor:
         if write:
             self.written.append(small)
 
+    async def branch_off(self, entry: JournalEntry, deltas: tuple[bytes, ...], usage: Usage) -> None:
+        """Journal the start of a what-if branch, which goes on where its base was after `entry`."""
+        state = apply(self.plan.schema, self.state, deltas)
+        cursor = await self._after(planner.Branched(entry, bool(deltas), usage), state)
+        await self._append(EntryKind.BRANCHED, cursor, state, deltas=deltas, usage=usage, origin=self.thread.base)
+        self.state = state
+
+    async def restore(self, past: Replayed, origin: tuple[str, int], operation_id: str) -> None:
+        """Journal that the state is that of `past`; the threads of an open fork are not wanted any more."""
+        if self.cursor.fork is not None:
+            await self._services.branches.cancel(self._as_parent(), self.cursor.fork, "its parent was restored")
+        cursor = await self._after(planner.Restored(past.cursor), past.state)
+        await self._append(EntryKind.RESTORED, cursor, past.state, origin=origin, operation_id=operation_id)
+        self.state = past.state
+
     async def run(self) -> None:
         """Carry the turn to its end or a pause, be it that it is cancelled, or that something fails that must not.
 
@@ -365,8 +380,8 @@ class ThreadActor:
         op_id = f"{services.host}/{self.epoch}/{next(self._op_ids)}"
         size = await services.journal.append(self.thread.id, self.epoch, entries, op_id=op_id)
         self._kept = ()
-        if snapshot_due(self.thread, size):
-            last = entries[-1]
+        last = entries[-1]
+        if snapshot_due(self.thread, size) or last.kind is EntryKind.RESTORED:  # its state is far away
             encoded = self.plan.schema.encode_state(state)
             snapshot = Snapshot(seq=last.seq, cursor=last.cursor, state=encoded, created_at=last.at, usage=usage)
             await services.journal.keep_snapshot(self.thread.id, snapshot)

@@ -155,9 +155,9 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     by: str = ""
     """Id of the executor or host that wrote it."""
     origin: tuple[str, int] | None = None
-    """Restored: (thread id, seq) whose state this is."""
+    """Restored, branched: (thread id, seq) whose state this is, before the deltas."""
     operation_id: str = ""
-    """Id of the request that wrote it, if it may come twice: an answer."""
+    """Id of the request that wrote it, if it may come twice: an answer, a restore."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

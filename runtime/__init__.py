@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from actors.tools.native import tool
 from graphs.errors import (
     BranchFailed,
+    BusinessRuleViolation,
     Cancelled,
     GraphInvalid,
     GreenroomError,
@@ -20,12 +21,14 @@ from graphs.errors import (
 from graphs.journal import END, START, Pause, PauseKind, Usage
 from graphs.messages import Message, ToolCall
 from graphs.policies import RetryPolicy
+from graphs.state.changes import HistoryOperation, StateChange, StateHistoryEntry
 from graphs.state.reducers import add, add_messages, append, last_value, merge
 from graphs.threads import Durability, ThreadPriority, ThreadState
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder as Graph
 from runtime.errors import ConfigError, ResultTimeout, ServiceError, WorkflowFileError
 from runtime.events import (
+    Branched,
     BranchesJoined,
     BranchesStarted,
     Event,
@@ -33,6 +36,7 @@ from runtime.events import (
     NodeFinished,
     NodeStarted,
     Paused,
+    Restored,
     Resumed,
     ThreadFinished,
     Token,
@@ -50,8 +54,10 @@ __all__ = [
     "AsyncLocalRuntime",
     "AsyncRuntime",
     "BranchFailed",
+    "Branched",
     "BranchesJoined",
     "BranchesStarted",
+    "BusinessRuleViolation",
     "Cancelled",
     "ConfigError",
     "Durability",
@@ -59,6 +65,7 @@ __all__ = [
     "Graph",
     "GraphInvalid",
     "GreenroomError",
+    "HistoryOperation",
     "LocalRuntime",
     "Message",
     "NodeError",
@@ -71,12 +78,15 @@ __all__ = [
     "Pause",
     "PauseKind",
     "Paused",
+    "Restored",
     "ResultTimeout",
     "Resumed",
     "RetryPolicy",
     "Runtime",
     "ServiceError",
+    "StateChange",
     "StateDict",
+    "StateHistoryEntry",
     "StateInvalid",
     "StepLimitExceeded",
     "ThreadFinished",

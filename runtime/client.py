@@ -23,6 +23,7 @@ from actors.network import SUPERVISOR
 from actors.protocol import (
     Answer,
     AwaitTurn,
+    BranchThread,
     CancelThread,
     Cluster,
     Deploy,
@@ -33,17 +34,30 @@ from actors.protocol import (
     Hosts,
     Message,
     Pool,
+    RestoreThread,
     RunTool,
     StartTurn,
     Stopped,
     ToolDone,
+    TurnAccepted,
     TurnDone,
 )
 from actors.tools.factory import build_tools
 from graphs.errors import NotFoundError, StateInvalid, ValidationError
 from graphs.sessions import Session, SessionContext
 from graphs.suggest import did_you_mean
-from graphs.threads import Durability, ThreadPriority, ThreadState, main_thread_id, root_of, session_of
+from graphs.threads import (
+    Durability,
+    Thread,
+    ThreadMetadata,
+    ThreadPriority,
+    ThreadState,
+    ThreadType,
+    branch_thread_id,
+    main_thread_id,
+    root_of,
+    session_of,
+)
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.graph import GraphModel
@@ -59,7 +73,7 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 
 logger = logging.getLogger(__name__)
 
-HostRequest = StartTurn | AwaitTurn | CancelThread | Answer
+HostRequest = StartTurn | AwaitTurn | CancelThread | Answer | BranchThread | RestoreThread
 
 HOST_RETRY_S = 60.0
 """How long a driver looks for a living host before it gives up."""
@@ -309,7 +323,10 @@ class AsyncClient:
         while done.status is ThreadState.PENDING or (done.pause is not None and done.pause.passes):
             await self.records.news(done.thread_id, after=done.seq)
             done = await self._await_turn(home, done.thread_id, done.turn)
-        return await self.records.to_result(done, home.session.workflow_id)
+        workflow = home.session.workflow_id
+        if done.thread_id != main_thread_id(home.session.id):
+            workflow = (await self.records.thread(done.thread_id)).thread.workflow
+        return await self.records.to_result(done, workflow)
 
     async def _await_turn(self, home: Home, thread_id: str, turn: int) -> TurnDone:
         workflow = home.session.workflow_id
@@ -334,6 +351,37 @@ class AsyncClient:
         """Have a turn of a thread cancelled; returns when that is recorded."""
         request = CancelThread(thread_id=thread_id, turn=turn, reason=reason)
         await self._ask_host(await self._home(thread_id), request, Stopped)
+
+    async def branch(
+        self, thread_id: str, at: int | None, update: Mapping[str, Any] | None, name: str
+    ) -> tuple[str, int]:
+        """Begin a what-if branch of a thread; its id and the number of its turn are returned."""
+        source = await self.records.thread(thread_id)
+        seq = source.seq if at is None else at
+        workflow = source.thread.workflow
+        schema = await self.records.schema(workflow)
+        write = None if update is None else schema.check_input(update)
+        await self._make_ready(workflow.partition("#")[0])
+        now = time.time()
+        thread = Thread(
+            id=branch_thread_id(thread_id, seq, new_id()),
+            session_id=source.thread.session_id,
+            thread_type=ThreadType.BRANCH,
+            workflow=workflow,
+            base=(thread_id, seq),
+            metadata=ThreadMetadata(name=name, parent_thread_id=thread_id, priority=source.thread.metadata.priority),
+            created_at=now,
+            updated_at=now,
+        )
+        delta = None if write is None else await self.records.encoded(thread.id, schema, write)
+        home = Home(await self.records.session(thread.session_id))
+        accepted = await self._ask_host(home, BranchThread(thread=thread, update=delta), TurnAccepted)
+        return accepted.thread_id, accepted.turn
+
+    async def restore(self, thread_id: str, origin: tuple[str, int]) -> None:
+        """Have a thread get the state of another seq; returns when that is recorded."""
+        request = RestoreThread(thread_id=thread_id, origin=origin, operation_id=new_id())
+        await self._ask_host(await self._home(thread_id), request, Done)
 
     async def _home(self, thread_id: str) -> Home:
         """Where a thread was last active."""

@@ -110,6 +110,28 @@ class Resumed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Branched(Event):
+    """The thread, a what-if branch, has begun where another thread was."""
+
+    base: tuple[str, int]
+    """(thread id, seq)."""
+    delta: dict[str, Any]
+    """The update: channel -> what was written."""
+    turn: int
+    status: ThreadState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored(Event):
+    """The state has become that of another seq, perhaps of another thread; the thread is at rest there."""
+
+    origin: tuple[str, int]
+    """(thread id, seq)."""
+    turn: int
+    status: ThreadState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadFinished(Event):
     """The turn is over. The last event."""
 

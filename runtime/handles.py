@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from actors.ports import Head
 from actors.protocol import Message, TurnAccepted, TurnDone
@@ -14,8 +14,8 @@ from graphs.sessions import Session
 from graphs.threads import Durability, ThreadPriority, ThreadState, is_root, main_thread_id
 from runtime.errors import ResultTimeout
 from runtime.events import Event
-from runtime.records import Records
-from runtime.results import StateDict, ThreadResult
+from runtime.past import PastClient, ThreadPast
+from runtime.results import ThreadResult
 
 _Reply = TypeVar("_Reply", bound=Message)
 
@@ -30,10 +30,8 @@ class Home:
     """A host that is dead for sure, from which the session may be taken."""
 
 
-class Client(Protocol):
+class Client(PastClient, Protocol):
     """What handles need."""
-
-    records: Records
 
     async def start_turn(
         self,
@@ -133,13 +131,18 @@ class AsyncSession:
         return await self._client.records.store.journal.threads(self.id)
 
 
-class AsyncThread:
+class AsyncThread(ThreadPast):
     """A turn of a thread: of the main thread of a session, or of a thread below it."""
+
+    _client: Client
 
     def __init__(self, client: Client, thread_id: str, *, turn: int) -> None:
         self._client = client
         self.id = thread_id
         self.turn = turn
+
+    def _of(self, thread_id: str, turn: int) -> Self:
+        return type(self)(self._client, thread_id, turn=turn)
 
     async def result(self, *, timeout_s: float | None = None) -> ThreadResult:
         """How the turn ended, waiting until it has, or until it is paused for somebody: then `pause` says for what.
@@ -165,10 +168,6 @@ class AsyncThread:
         if head is None or head.cursor.turn < self.turn:
             return False
         return head.cursor.turn > self.turn or settled(head.cursor, self.turn)
-
-    async def state(self, *, at: int | None = None) -> StateDict:
-        """Its state after seq `at`; None: now. Raises `NotFoundError` if there is no such seq."""
-        return await self._client.records.state(self.id, at=at)
 
     def events(self, *, after: int = 0, children: bool = False) -> AsyncGenerator[Event, None]:
         """What happens in it, from after seq `after` until its turn is over.

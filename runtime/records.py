@@ -134,7 +134,7 @@ class Records:
             while True:
                 event = await watch.next()
                 yield event
-                if isinstance(event, facts.ThreadFinished) and event.thread_id == thread_id and event.turn >= turn:
+                if event.thread_id == thread_id and _is_last(event, turn):
                     return
         finally:
             await watch.close()
@@ -220,7 +220,13 @@ def _waits(entry: JournalEntry) -> bool:
 
 
 def _ends(entry: JournalEntry, turn: int) -> bool:
-    return entry.kind is EntryKind.TURN_FINISHED and entry.cursor.turn >= turn
+    return entry.cursor.status.finished and entry.cursor.turn >= turn
+
+
+def _is_last(event: facts.Event, turn: int) -> bool:
+    if not isinstance(event, facts.ThreadFinished | facts.Branched | facts.Restored):
+        return False
+    return event.status.finished and event.turn >= turn
 
 
 def _events(thread_id: str, record: JournalEntry | LiveEvent, schema: StateSchema) -> Iterator[facts.Event]:
@@ -262,6 +268,8 @@ def _entry_events(
             yield facts.Paused(**base, pause=entry.cursor.pause)
         case EntryKind.RESUMED:
             yield facts.Resumed(**base, node=entry.node or "", delta=_delta(entry, schema))
+        case EntryKind.BRANCHED | EntryKind.RESTORED:
+            yield _return(base, entry, schema)
         case EntryKind.TURN_FINISHED:
             yield facts.ThreadFinished(
                 **base,
@@ -274,6 +282,15 @@ def _entry_events(
     if fork is not None and fork.seq == entry.seq:
         children = tuple(child_thread_id(thread_id, fork.seq, index) for index in range(fork.size))
         yield facts.BranchesStarted(**base, node=fork.node, threads=children)
+
+
+def _return(base: dict[str, Any], entry: JournalEntry, schema: StateSchema) -> facts.Branched | facts.Restored:
+    """The event of an entry that goes back."""
+    assert entry.origin is not None
+    at: dict[str, Any] = {"turn": entry.cursor.turn, "status": entry.cursor.status}
+    if entry.kind is EntryKind.RESTORED:
+        return facts.Restored(**base, **at, origin=entry.origin)
+    return facts.Branched(**base, **at, base=entry.origin, delta=_delta(entry, schema))
 
 
 def _delta(entry: JournalEntry, schema: StateSchema) -> dict[str, Any]:

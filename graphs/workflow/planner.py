@@ -269,6 +269,8 @@ def _resumed(move: Move, cursor: Cursor, usage: Usage) -> Cursor:
 def _branched(move: Move, event: Branched) -> Cursor:
     """Where a branch begins: a fork that is open there is opened anew, with branches of its own."""
     entry, at = event.entry, event.entry.cursor
+    if at.pause is not None and at.pause.kind in (PauseKind.ASKED, PauseKind.BRANCHES):  # what pauses it is not here
+        at = _replace(at, status=ThreadState.RUNNING, pause=None)
     if at.status is not ThreadState.RUNNING:
         return at
     if event.updated and at.error is None:
@@ -276,8 +278,7 @@ def _branched(move: Move, event: Branched) -> Cursor:
         match entry.kind:
             case EntryKind.TURN_STARTED if entry.cursor.stop_at == END:
                 return move.leave(again, START, event.usage)
-            case EntryKind.STEP_FINISHED:
-                assert entry.node is not None
+            case EntryKind.STEP_FINISHED | EntryKind.RESUMED if entry.node is not None:
                 return move.leave(again, entry.node, event.usage)
             case EntryKind.JOINED:
                 assert entry.node is not None

@@ -12,12 +12,14 @@ import msgspec
 from graphs.threads import path_of
 from runtime.documents import event_document, plain
 from runtime.events import (
+    Branched,
     BranchesJoined,
     BranchesStarted,
     Event,
     NodeFailed,
     NodeFinished,
     NodeStarted,
+    Restored,
     ThreadFinished,
     Token,
     TurnStarted,
@@ -88,6 +90,8 @@ def describe(event: Event) -> str:
             return f"{event.node} starts {len(event.threads)} threads"
         case BranchesJoined():
             return f"{event.node} joined: {_short(event.delta)}"
+        case Branched() | Restored():
+            return _return(event)
         case ThreadFinished():
             why = f": {event.error.message}" if event.error is not None else ""
             return f"turn {event.turn} {event.status}{why}"
@@ -98,6 +102,13 @@ def describe(event: Event) -> str:
 def one_line(text: str) -> str:
     """`text` without line breaks and whatever else a terminal would obey."""
     return _CONTROL.sub(" ", text)
+
+
+def _return(event: Branched | Restored) -> str:
+    if isinstance(event, Restored):
+        return f"restored to {event.origin[0]} at {event.origin[1]}"
+    update = f", with {_short(event.delta)}" if event.delta else ""
+    return f"branched from {event.base[0]} at {event.base[1]}{update}"
 
 
 def _short(delta: dict[str, object]) -> str:

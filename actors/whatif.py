@@ -1,0 +1,106 @@
+"""Going back: what-if branches from any seq of a thread, and threads that get the state of another seq."""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.errors import DestinationDied, Fenced
+from actors.ports import Journal
+from actors.protocol import BranchThread, RestoreThread
+from actors.replay import Replayed, SchemaOf, apply, replay
+from actors.thread import ThreadActor, ThreadServices
+from graphs.errors import BusinessRuleViolation, NotFoundError
+from graphs.journal import EntryKind, JournalEntry
+from graphs.threads import Thread, ThreadState, session_of
+
+RETRIES_WITHIN = 64
+"""Entries among which a restore is looked for that was asked for already."""
+
+
+async def begin_branch(request: BranchThread, services: ThreadServices) -> int:
+    """Record a branch and its first entry, unless that is done already; the number of its turn is returned.
+
+    Raises:
+        NotFoundError: What it is to begin with is not there.
+        StateInvalid: The state does not take the update.
+    """
+    thread, journal, schema_of = request.thread, services.journal, services.catalog.schema
+    known = await journal.head(thread.id)
+    if known is not None and known.seq > 0:
+        return known.cursor.turn
+    assert thread.base is not None
+    was = await _past(journal, thread.base, schema_of)
+    entry = await _entry(journal, thread.base)
+    deltas = () if request.update is None else (request.update,)
+    apply(await schema_of(thread.workflow), was.state, deltas)  # before anything is recorded
+    actor = await ThreadActor.activate(thread, services, lost=request.lost)
+    try:
+        if actor.seq == 0:
+            await actor.branch_off(entry, deltas, was.usage)
+    except Fenced:
+        raise DestinationDied(f"{thread.id} is active elsewhere; ask there", destination=services.host) from None
+    return actor.cursor.turn
+
+
+async def restore(actor: ThreadActor, request: RestoreThread, journal: Journal, schema_of: SchemaOf) -> None:
+    """Give a thread that does not run the state of another seq, unless this request has done so already.
+
+    Raises:
+        BusinessRuleViolation: It runs, or the other thread is of another session or workflow.
+        NotFoundError: There is no such seq.
+    """
+    thread, origin = actor.thread, request.origin
+    if request.thread_id != thread.id:
+        raise BusinessRuleViolation(
+            f"{request.thread_id} is run by a thread above it; restore that one, {thread.id}, or branch this one",
+            thread_id=request.thread_id,
+        )
+    recent = await journal.read(thread.id, after=max(0, actor.seq - RETRIES_WITHIN))
+    if any(entry.operation_id == request.operation_id for entry in recent):
+        return
+    if recent and recent[-1].kind is EntryKind.RESTORED and recent[-1].origin == origin:
+        return
+    check_at_rest(thread, actor.cursor.status)
+    if session_of(origin[0]) != thread.session_id:
+        raise BusinessRuleViolation(
+            f"{origin[0]} is of another session than {thread.id}; branch it and read its state instead",
+            thread_id=thread.id,
+        )
+    source = await journal.head(origin[0])
+    if source is not None and source.thread.workflow != thread.workflow:
+        raise BusinessRuleViolation(
+            f"{origin[0]} runs {source.thread.workflow}; {thread.id} cannot take its state: it runs {thread.workflow}",
+            thread_id=thread.id,
+        )
+    await actor.restore(await _past(journal, origin, schema_of), origin, request.operation_id)
+
+
+def check_at_rest(thread: Thread, status: ThreadState) -> None:
+    """Raise `BusinessRuleViolation` if a thread is running."""
+    if status is ThreadState.RUNNING:
+        raise BusinessRuleViolation(
+            f"thread {thread.id} is running; wait for its result, or cancel or pause it", thread_id=thread.id
+        )
+
+
+async def _past(journal: Journal, origin: tuple[str, int], schema_of: SchemaOf) -> Replayed:
+    thread_id, seq = origin
+    head = await journal.head(thread_id)
+    if head is None or not 0 < seq <= head.seq:
+        last = f"; its last is {head.seq}" if head is not None else ""
+        raise NotFoundError(f"thread {thread_id} has no seq {seq}{last}", kind="seq", key=f"{thread_id}@{seq}")
+    return await replay(journal, head.thread, schema_of, at=seq)
+
+
+async def _entry(journal: Journal, origin: tuple[str, int]) -> JournalEntry:
+    """The entry a branch continues: of a branch that has just begun, what that one has continued."""
+    thread_id, seq = origin
+    (entry,) = await journal.read(thread_id, after=seq - 1, limit=1)
+    cursor = entry.cursor
+    while entry.kind is EntryKind.BRANCHED:
+        head = await journal.head(thread_id)
+        assert head is not None
+        assert head.thread.base is not None
+        thread_id, seq = head.thread.base
+        (entry,) = await journal.read(thread_id, after=seq - 1, limit=1)
+    return msgspec.structs.replace(entry, cursor=cursor)

@@ -1,0 +1,98 @@
+"""The past of a thread: its history, what-if branches from any of its seqs, and going back to one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, Self
+
+from graphs.errors import BusinessRuleViolation
+from graphs.state.changes import StateChange, StateHistoryEntry
+from graphs.threads import ThreadState, ThreadType, root_of
+from runtime.history import HistoryService
+from runtime.records import Records
+from runtime.results import StateDict
+
+
+class PastClient(Protocol):
+    """What it needs."""
+
+    records: Records
+
+    async def branch(
+        self, thread_id: str, at: int | None, update: Mapping[str, Any] | None, name: str
+    ) -> tuple[str, int]:
+        """Begin a what-if branch; its id and the number of its turn."""
+
+    async def restore(self, thread_id: str, origin: tuple[str, int]) -> None:
+        """Give a thread the state of another seq."""
+
+
+class ThreadPast:
+    """What a handle of a thread does with what has been."""
+
+    _client: PastClient
+    id: str
+
+    def _of(self, thread_id: str, turn: int) -> Self:
+        """A handle of another thread."""
+        raise NotImplementedError
+
+    async def state(self, *, at: int | None = None) -> StateDict:
+        """Its state after seq `at`; None: now. Raises `NotFoundError` if there is no such seq."""
+        return await self._client.records.state(self.id, at=at)
+
+    async def history(self, *, after: int = 0, limit: int | None = None) -> list[StateHistoryEntry]:
+        """What has changed its state after seq `after`, in order: who, when, and each value with its path.
+
+        Args:
+            after: Only what came after this seq.
+            limit: Most entries of the journal to look at; None: all.
+        """
+        return await HistoryService(self._client.records).get_history(self.id, after=after, limit=limit)
+
+    async def diff(self, a: int, b: int | None = None, *, other: ThreadPast | str | None = None) -> list[StateChange]:
+        """The changes that make its state after seq `a` into that after seq `b` (None: as it is now).
+
+        Args:
+            a: A seq of this thread.
+            b: A seq of this thread, or of `other`.
+            other: Another thread of the same workflow, such as a what-if branch of this one.
+
+        Raises:
+            NotFoundError: There is no such seq.
+            BusinessRuleViolation: The other thread has another state.
+        """
+        second = self.id if other is None else other if isinstance(other, str) else other.id
+        return await HistoryService(self._client.records).diff((self.id, a), (second, b))
+
+    async def branch(self, at: int | None = None, update: Mapping[str, Any] | None = None, *, name: str = "") -> Self:
+        """Begin a what-if branch: a thread of its own that goes on from a seq of this one.
+
+        It shares what is stored of this thread and runs at once. The turn it runs is the one this thread was in; the
+        tokens of that turn up to here count in it.
+
+        Args:
+            at: The seq; None: the last one.
+            update: Channel -> value, written through the reducers before it goes on. What comes next is chosen anew.
+            name: What people call it.
+
+        Raises:
+            NotFoundError: There is no such seq.
+            StateInvalid: The update does not fit the state; all problems are listed.
+        """
+        return self._of(*await self._client.branch(self.id, at, update, name))
+
+    async def promote(self) -> None:
+        """Make the state of this what-if branch that of the thread it came from: of the session, or another branch.
+
+        What that thread has done since stays in its journal. Doing so twice changes nothing.
+
+        Raises:
+            BusinessRuleViolation: This is no what-if branch, or one of the two is running.
+        """
+        head = await self._client.records.thread(self.id)
+        if head.thread.thread_type is not ThreadType.BRANCH or head.thread.base is None:
+            raise BusinessRuleViolation(f"thread {self.id} is no what-if branch; branch() makes one", thread_id=self.id)
+        if head.cursor.status is ThreadState.RUNNING:
+            raise BusinessRuleViolation(f"branch {self.id} is still running; wait for its result", thread_id=self.id)
+        await self._client.restore(root_of(head.thread.base[0]), (self.id, head.seq))
