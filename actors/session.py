@@ -385,6 +385,7 @@ class SessionActor:
         for future in [future for futures in self._waiting.values() for future in futures]:
             if not future.done():
                 future.set_exception(error)
+                future.exception()  # retrieved: perhaps its asker is gone
         self._waiting.clear()
         self._accepted.clear()
         self._cancelled.clear()
