@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -245,6 +246,66 @@ def broken_branch(on_branch_error: str) -> Callable[[], list[Graph]]:
     return build
 
 
+def rescued() -> list[Graph]:
+    """A node and a branch fail, and the turn goes on behind them."""
+    g = failing_node(Graph("w", state=Board), "bad")
+    g.node(rescue, name="rescue")
+    g.fork("split")
+    g.edge(START, "bad")
+    g.edge("bad", END)
+    g.edge("bad", "rescue", on_error=True)
+    g.edge("rescue", "split")
+    line(g, "good", at="split", to="join", takes_s=0.02)
+    g.edge("split", "worse")
+    failing_node(g, "worse")
+    g.edge("worse", "join")
+    g.node(note("join"), name="join")
+    g.edge("join", END)
+    g.node(rescue, name="last")
+    g.edge("split", "last", on_error=True)
+    g.edge("last", END)
+    return [g]
+
+
+def failing_node(graph: Graph, name: str) -> Graph:
+    async def node(state: Board) -> dict[str, Any]:
+        raise ValueError(f"{name} is broken")
+
+    graph.node(node, name=name)
+    return graph
+
+
+async def rescue(state: Board, ctx: Any) -> dict[str, Any]:
+    return {"notes": ctx.error.message}
+
+
+calls: Counter[str] = Counter()
+"""Runs of the nodes that may run once at most, by idempotency key."""
+
+
+def once() -> list[Graph]:
+    calls.clear()
+    g = Graph("w", state=Board)
+
+    @g.node(at_most_once=True)
+    async def pay(state: Board, ctx: Any) -> dict[str, Any]:
+        calls[ctx.idempotency_key] += 1
+        await asyncio.sleep(0.05)
+        return {"notes": "paid"}
+
+    line(g, "a", to="pay")
+    line(g, "thanks", at="pay", to=END)
+    g.node(note("unknown"), name="unknown")
+    g.edge("pay", "unknown", on_error=True)
+    g.edge("unknown", END)
+    return [g]
+
+
+def called_once(state: dict[str, Any]) -> bool:
+    known = state["notes"] in (["a", "paid", "thanks"], ["a", "unknown"])
+    return known and set(calls.values()) <= {1}
+
+
 def some_branches(count: int) -> Callable[[dict[str, Any]], bool]:
     """So many of the branches of `forked`, whole and in order."""
 
@@ -277,6 +338,10 @@ SCENARIOS: dict[str, Scenario] = {
     "loop": Scenario(loop, one_turn),
     "retry": Scenario(retried, one_turn),
     "failure": Scenario(failing, one_turn),
+    "error edges": Scenario(rescued, one_turn),
+    "at most once": Scenario(once, one_turn, is_exact=False, may=called_once),
+    "at most once, async": Scenario(once, partial(one_turn, durability="async"), is_exact=False, may=called_once),
+    "at most once on exit": Scenario(once, partial(one_turn, durability="exit"), is_exact=False, may=called_once),
     "fork all": Scenario(forked(), one_turn),
     "fork any": Scenario(forked(join="any"), one_turn, is_exact=False, may=some_branches(1)),
     "fork two": Scenario(forked(join=2), one_turn, is_exact=False, may=some_branches(2)),
