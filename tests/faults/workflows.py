@@ -306,6 +306,31 @@ def called_once(state: dict[str, Any]) -> bool:
     return known and set(calls.values()) <= {1}
 
 
+ANSWER = "yes"
+
+
+def asking() -> list[Graph]:
+    g = line(Graph("w", state=Board), "a", to="ask")
+    g.human("ask", question="Go on after {notes}?", into="text")
+    line(g, "b", at="ask")
+    return [g]
+
+
+async def answered(client: AsyncClient) -> list[ThreadResult]:
+    session = await client.session("w", id=SESSION)
+    paused = await session.run({})
+    thread = await client.thread(session.thread)
+    await thread.answer(ANSWER)
+    return [paused, await thread.result()]
+
+
+def waiting() -> list[Graph]:
+    g = line(Graph("w", state=Board), "a", to="wait")
+    g.wait("wait", seconds=60)
+    line(g, "b", at="wait")
+    return [g]
+
+
 def some_branches(count: int) -> Callable[[dict[str, Any]], bool]:
     """So many of the branches of `forked`, whole and in order."""
 
@@ -342,6 +367,7 @@ SCENARIOS: dict[str, Scenario] = {
     "at most once": Scenario(once, one_turn, is_exact=False, may=called_once),
     "at most once, async": Scenario(once, partial(one_turn, durability="async"), is_exact=False, may=called_once),
     "at most once on exit": Scenario(once, partial(one_turn, durability="exit"), is_exact=False, may=called_once),
+    "question": Scenario(asking, answered),
     "fork all": Scenario(forked(), one_turn),
     "fork any": Scenario(forked(join="any"), one_turn, is_exact=False, may=some_branches(1)),
     "fork two": Scenario(forked(join=2), one_turn, is_exact=False, may=some_branches(2)),
