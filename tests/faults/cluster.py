@@ -7,7 +7,8 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,13 @@ def kill(pid: int, how: signal.Signals = signal.SIGKILL) -> None:
         signal.pidfd_send_signal(descriptor, how)
         if how is signal.SIGKILL:
             assert select.select([descriptor], [], [], PATIENCE_S)[0], f"{pid} lives on after SIGKILL"
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Suspend a process meanwhile."""
+    kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        kill(pid, signal.SIGCONT)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from graphs.journal import EntryKind
 from runtime import END, START, Graph
-from tests.faults.cluster import Cluster
+from tests.faults.cluster import Cluster, stopped
 
 pytestmark = pytest.mark.integration
 
@@ -22,7 +22,10 @@ STEPS = 8
 class Count(BaseModel):
     log: str = ""
     """File in which every run of a node leaves a line."""
+    takes_s: float = 0.1
+    """How long a step takes."""
     n: int = 0
+    noted: int = 0
 
 
 def counting(name: str) -> Graph:
@@ -35,24 +38,36 @@ def counting(name: str) -> Graph:
     return g
 
 
+def alternating(name: str) -> Graph:
+    """A loop of `STEPS` steps, and one of a tool after each: the host is needed for every step."""
+    g = Graph(name, state=Count)
+    g.node(count)
+    g.tool("note", tool="calculator", arguments={"expression": "{n}"}, into="noted")
+    g.edge(START, "count")
+    g.edge("count", "note")
+    g.edge("note", "count", when=f"state.n < {STEPS}")
+    g.edge("note", END, default=True)
+    return g
+
+
 async def count(state: Count, ctx: Any) -> dict[str, Any]:
     with Path(state.log).open("a") as log:  # noqa: ASYNC230 - quicker than any way around it
         log.write(f"{ctx.thread_id} {ctx.seq} {ctx.attempt} {os.getpid()}\n")
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(state.takes_s)
     return {"n": state.n + 1}
 
 
 def runs(log: Path) -> list[tuple[str, int, int, int]]:
     """(thread, seq, attempt, process id) of every run."""
-    lines = [line.split() for line in log.read_text().splitlines()]
+    lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
     return [(thread, int(seq), int(attempt), int(pid)) for thread, seq, attempt, pid in lines]
 
 
-def check(cluster: Cluster, thread_id: str) -> None:
+def check(cluster: Cluster, thread_id: str, *nodes: str) -> None:
     """The thread has gone round to the end, and each step is in its journal once."""
     entries = cluster.entries(thread_id)
     steps = [entry.node for entry in entries if entry.kind is EntryKind.STEP_FINISHED]
-    assert steps == ["count"] * STEPS
+    assert steps == [*(nodes or ("count",))] * STEPS
     assert [entry.kind for entry in entries if entry.kind is not EntryKind.STEP_FINISHED] == [
         EntryKind.TURN_STARTED,
         EntryKind.TURN_FINISHED,
@@ -84,6 +99,76 @@ def test_a_step_runs_again_on_another_executor(cluster: Cluster, log: Path) -> N
     assert again.attempt == 2
     assert [run[1:3] for run in runs(log)].count((again.seq, 2)) == 1
     cluster.until(lambda: len(cluster.pids("function")) == 2, "another executor has taken its place")
+
+
+def test_threads_of_a_killed_host_go_on_elsewhere_though_nobody_asks(cluster: Cluster, log: Path) -> None:
+    cluster.rt.deploy(alternating("faults-host"))
+    threads = [cluster.rt.session("faults-host").submit({"log": str(log)}) for _ in range(6)]
+    before = {thread.id: cluster.reached(thread.id, 2) for thread in threads}
+    victim = before[threads[0].id].host
+
+    cluster.kill(victim)
+
+    for thread in threads:
+        after = cluster.over(thread.id)
+        check(cluster, thread.id, "count", "note")
+        moved = before[thread.id].host == victim
+        assert (after.epoch > before[thread.id].epoch) == moved
+        assert after.host != victim
+    cluster.until(lambda: len(cluster.pids("host")) == 2, "another host has taken its place")
+
+
+def test_running_threads_do_not_notice_the_death_of_the_supervisor(cluster: Cluster, log: Path) -> None:
+    cluster.rt.deploy(alternating("faults-supervisor"))
+    threads = [cluster.rt.session("faults-supervisor").submit({"log": str(log)}) for _ in range(4)]
+    before = {thread.id: cluster.reached(thread.id, 2) for thread in threads}
+    processes = cluster.pids("host") | cluster.pids("function")
+
+    old = cluster.kill("supervisor")
+
+    for thread in threads:
+        after = cluster.over(thread.id)
+        check(cluster, thread.id, "count", "note")
+        assert (after.host, after.epoch) == (before[thread.id].host, before[thread.id].epoch)
+    assert len(runs(log)) == STEPS * len(threads), "nothing ran twice"
+    cluster.until(lambda: cluster.pids("supervisor").get("supervisor") not in (None, old), "there is a supervisor")
+    assert cluster.pids("host") | cluster.pids("function") == processes, "it has found what was there"
+    assert cluster.rt.session("faults-supervisor").run({"log": str(log)}, timeout_s=30).state.n == STEPS
+
+
+def test_supervisor_and_host_die_together(cluster: Cluster, log: Path) -> None:
+    cluster.rt.deploy(alternating("faults-both"))
+    threads = [cluster.rt.session("faults-both").submit({"log": str(log)}) for _ in range(4)]
+    before = {thread.id: cluster.reached(thread.id, 2) for thread in threads}
+
+    cluster.kill("supervisor")
+    cluster.kill(before[threads[0].id].host)
+
+    for thread in threads:
+        cluster.over(thread.id)
+        check(cluster, thread.id, "count", "note")
+
+
+def test_a_suspended_host_loses_its_threads_and_what_it_had_begun_is_refused(cluster: Cluster, log: Path) -> None:
+    """Seen from outside a host that is stopped is a dead one, but steps go on that were begun for it."""
+    cluster.rt.deploy(alternating("faults-stopped"))
+    slow = [
+        cluster.rt.session("faults-stopped").submit({"log": str(log), "takes_s": 4.0, "n": STEPS - 1}) for _ in range(4)
+    ]
+    cluster.until(lambda: {run[0] for run in runs(log)} >= {thread.id for thread in slow}, "all have begun")
+    heads = {thread.id: cluster.head(thread.id) for thread in slow}
+    victim = heads[slow[0].id].host
+
+    with stopped(cluster.pids("host")[victim]):
+        for thread in slow:
+            cluster.over(thread.id)
+
+    for thread in slow:
+        head = cluster.head(thread.id)
+        moved = heads[thread.id].host == victim
+        assert head.host != victim
+        assert (head.fenced > 0) == moved, "the step that was begun for the stopped host is not recorded"
+        assert [entry.node for entry in cluster.entries(thread.id)] == [None, "count", "note", None]
 
 
 def test_nothing_acknowledged_is_lost_when_the_store_is_killed(cluster: Cluster, log: Path) -> None:
