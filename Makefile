@@ -38,6 +38,7 @@ imports: $(STAMP)
 bench: $(STAMP)  ## Measure; results go to benchmarks/results
 	$(BIN)/python -m benchmarks.messages
 	$(BIN)/python -m benchmarks.chain
+	$(BIN)/python -m benchmarks.recovery
 
 install: $(STAMP)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tests.faults.cluster import Cluster, kill
 
 STORE = "valkey"
-VICTIMS = {"host": 4, "function": 3, "tool": 1, STORE: 1}
+VICTIMS = {"host": 4, "function": 3, "tool": 1, "supervisor": 2, STORE: 1}
 """Kind -> how often it is chosen."""
 STORE_PAUSE_S = 25.0
 """From one death of the store to the next: a keeper gives a server up that ends more than three times in a minute."""
