@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from actors.blocking import BlockingPool
@@ -77,6 +78,7 @@ class Executor:
         self._segments_count = itertools.count()
         self._running: dict[tuple[str, int], _Running] = {}
         """(thread id, epoch) -> segment."""
+        self._work_count = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._leaving: asyncio.Task[None] | None = None
@@ -95,7 +97,8 @@ class Executor:
                 await self._idle.wait()
                 return encode(Done())
             case RunTool() as request:
-                return encode(await self._runner.run_tool(request))
+                with self._at_work():
+                    return encode(await self._runner.run_tool(request))
             case Redeployed(refs=refs):
                 self._services.catalog.forget(refs)
                 return encode(Done())
@@ -124,13 +127,23 @@ class Executor:
             raise Retiring(f"{address} is being replaced; ask for the pool again", destination=address)
         key, running = (request.thread.id, request.epoch), _Running()
         self._running[key] = running
-        self._idle.clear()
         try:
-            return await self._run(request, running)
+            with self._at_work():
+                return await self._run(request, running)
         finally:
             if self._running[key] is running:
                 del self._running[key]
-            if not self._running:
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Keep the process, should it be replaced, until the block is over."""
+        self._work_count += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._work_count -= 1
+            if not self._work_count:
                 self._idle.set()
 
     async def _run(self, request: RunSegment, running: _Running) -> SegmentDone:

@@ -159,6 +159,19 @@ def mapping() -> Graph:
     return g
 
 
+def caught() -> Graph:
+    """A failure that is caught, then a node that runs at most once."""
+    g = Graph("caught", state=Log)
+    g.node(first)
+    g.node(broken)
+    g.node(third, at_most_once=True)
+    for source, target in pairwise([START, "first", "broken", END]):
+        g.edge(source, target)
+    g.edge("broken", "third", on_error=True)
+    g.edge("third", END)
+    return g
+
+
 WORKFLOWS = {
     "chain": chain(first, second, third),
     "failing": chain(first, broken),
@@ -166,6 +179,7 @@ WORKFLOWS = {
     "kinds": kinds_in_turn(),
     "fork": forking(),
     "map": mapping(),
+    "caught": caught(),
 }
 
 
@@ -573,3 +587,43 @@ async def test_runs_of_a_step_are_counted_across_executors() -> None:
         assert attempts == [1, 2, 2, 3, 4]
         entries = await rt.records.store.journal.read(session.thread)
         assert [entry.attempt for entry in entries if entry.node == "flaky"] == [4]
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_pause_stores_what_was_before_it(mode: Durability) -> None:
+    """All processes die while it waits: only what comes after the answer runs."""
+    runs: Counter[str] = Counter()
+
+    async def before(state: Log) -> dict:
+        runs["before"] += 1
+        return {"notes": "before"}
+
+    async def after(state: Log) -> dict:
+        runs["after"] += 1
+        return {"notes": state.text}
+
+    g = Graph("asking", state=Log)
+    g.node(before)
+    g.human("ask", question="What now?", into="text")
+    g.node(after)
+    for source, target in pairwise([START, "before", "ask", "after", END]):
+        g.edge(source, target)
+    async with runtime() as rt:
+        await rt.deploy(g)
+        session = await rt.session("asking")
+        waiting = await session.run({}, durability=mode)
+        stored = await history(rt, session.thread)
+        for address in [*executors(rt), *hosts(rt)]:
+            await world(rt).kill(address)
+        thread = await rt.thread(session.thread)
+
+        await thread.answer("go on")
+        result = await thread.result()
+
+        paused = (EntryKind.PAUSED, "ask", "paused")
+        assert waiting.status is ThreadState.PAUSED
+        assert stored == [STARTED, step("before"), paused]
+        assert result.state.notes == ["before", "go on"]
+        assert runs == {"before": 1, "after": 1}
+        entries = await rt.records.store.journal.read(session.thread)
+        assert {entry.cursor.durability for entry in entries} == {mode}

@@ -12,8 +12,10 @@ import pytest
 from pydantic import BaseModel
 
 from actors import blocking
+from actors.executors.tool import ToolRunner
 from actors.supervisor import fleet
-from runtime import END, START, Graph, NodeTimeout, ThreadState, append
+from actors.tools.factory import build_tools
+from runtime import END, START, Graph, NodeTimeout, ThreadState, append, tool
 from tests.component.actors_kit import (
     CANCELLED,
     COMPLETED,
@@ -143,6 +145,32 @@ async def test_cancelling_a_turn_stops_a_function_that_blocks(blocks: Blocks, du
 
         assert await history(rt, session.thread) == [STARTED, step("first"), CANCELLED]
         assert len(executors(rt)) == 1
+
+
+async def test_a_tool_that_blocks_is_replaced_with_its_executor(blocks: Blocks) -> None:
+    @tool
+    def hang() -> str:
+        """Never answer."""
+        blocks.over.wait()
+        return "late"
+
+    g = Graph("tools", state=Log)
+    g.tool("hang", tool="hang", into="notes", timeout_s=0.05)
+    g.edge(START, "hang")
+    g.edge("hang", END)
+    async with runtime(executors={"tool": {"processes": 1}}) as rt:
+        rt._tool_names.append("hang")
+        await rt.deploy(g)
+        ((before, executor),) = executors(rt, "tool").items()
+        executor._steps._runner = ToolRunner(build_tools([hang], executor._services.blocking))
+        session = await rt.session("tools")
+
+        result = await session.run({})
+        await until(lambda: before not in executors(rt, "tool"))
+
+        assert type(result.error) is NodeTimeout
+        assert await history(rt, session.thread) == [STARTED, failed_step("hang"), FAILED]
+        assert len(executors(rt, "tool")) == 1
 
 
 async def test_a_function_that_returns_soon_keeps_its_executor(blocks: Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
