@@ -50,7 +50,7 @@ class Move:
         target = self.plan.error_targets.get(source)
         if target is None:
             return _replace(cursor, error=error)
-        return self._enter(_replace(cursor, caught=error), target, Usage())
+        return self.enter(_replace(cursor, caught=error), target, Usage())
 
     def go(self, cursor: Cursor, targets: tuple[str, ...], source: str, usage: Usage) -> Cursor:
         """Go to `targets`: the end, one node, or a fork of several."""
@@ -65,9 +65,10 @@ class Move:
                 fork = Fork(node=source, seq=self.seq, join=join, targets=branches, opened_at=self.now)
                 return _replace(cursor, fork=fork)
             targets = busy or (join,)
-        return self._enter(cursor, targets[0], usage)
+        return self.enter(cursor, targets[0], usage)
 
-    def _enter(self, cursor: Cursor, target: str, usage: Usage) -> Cursor:
+    def enter(self, cursor: Cursor, target: str, usage: Usage) -> Cursor:
+        """Begin `target`: the end, or a node."""
         plan = self.plan
         if target in (END, cursor.stop_at):
             return cursor

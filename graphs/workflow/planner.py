@@ -12,7 +12,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from graphs.errors import ErrorInfo
+from graphs.errors import ErrorInfo, IllegalTransition
 from graphs.journal import END, START, Cursor, EntryKind, Fork, JournalEntry, Pause, PauseKind, Usage
 from graphs.threads import Durability, ThreadState, check_transition
 from graphs.workflow.moves import Move
@@ -91,6 +91,8 @@ class Branched:
     updated: bool
     """Whether the state was changed: then the edges after the node of `entry` are chosen anew."""
     usage: Usage = field(default_factory=Usage)
+    inner: bool = False
+    """Whether the other thread is a branch of a fork: then it has begun in the middle of the graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +212,13 @@ def advance(
             return move.leave_fork(_done(cursor), cursor.fork.node, usage)
         case BranchesFailed(error):
             assert cursor.fork is not None
-            return move.catch(_replace(cursor, fork=None), cursor.fork.node, error)
+            return move.catch(_done(cursor), cursor.fork.node, error)
         case Paused() | Resumed() | Branched() | Restored():
             return _interrupted(move, cursor, event)
         case TurnFinished(status, error):
             check_transition(cursor.status, status)
-            return _replace(cursor, status=status, node=None, fork=None, pause=None, started=False, error=error)
+            done = _replace(cursor, node=None, fork=None, pause=None, started=False, caught=None)
+            return _replace(done, status=status, error=error)
         case _:
             assert_never(event)
 
@@ -257,8 +260,12 @@ def _done(cursor: Cursor) -> Cursor:
 
 
 def _resumed(move: Move, cursor: Cursor, usage: Usage) -> Cursor:
-    check_transition(cursor.status, ThreadState.RUNNING)
-    assert cursor.pause is not None
+    if cursor.pause is None:
+        raise IllegalTransition(
+            f"a {cursor.status} thread cannot be resumed; it is not paused",
+            source=cursor.status,
+            target=ThreadState.RUNNING,
+        )
     running = _replace(cursor, status=ThreadState.RUNNING, pause=None)
     if cursor.pause.kind in (PauseKind.HUMAN, PauseKind.TIMER):
         assert cursor.node is not None
@@ -268,26 +275,38 @@ def _resumed(move: Move, cursor: Cursor, usage: Usage) -> Cursor:
 
 def _branched(move: Move, event: Branched) -> Cursor:
     """Where a branch begins: a fork that is open there is opened anew, with branches of its own."""
-    entry, at = event.entry, event.entry.cursor
-    if at.pause is not None and at.pause.kind in (PauseKind.ASKED, PauseKind.BRANCHES):  # what pauses it is not here
+    at = _replace(event.entry.cursor, started=False)
+    if at.pause is not None and (event.updated or at.pause.kind not in (PauseKind.HUMAN, PauseKind.TIMER)):
+        # Nobody else pauses a branch, and no thread below it is paused. Another state may ask another question.
         at = _replace(at, status=ThreadState.RUNNING, pause=None)
     if at.status is not ThreadState.RUNNING:
         return at
     if event.updated and at.error is None:
-        again = _replace(at, node=None, fork=None, started=False)
-        match entry.kind:
-            case EntryKind.TURN_STARTED if entry.cursor.stop_at == END:
-                return move.leave(again, START, event.usage)
-            case EntryKind.STEP_FINISHED | EntryKind.RESUMED if entry.node is not None:
-                return move.leave(again, entry.node, event.usage)
-            case EntryKind.JOINED:
-                assert entry.node is not None
-                return move.leave_fork(again, entry.node, event.usage)
-            case _:
-                pass
+        at = _chosen_anew(move, event, at)
     if at.fork is not None:
-        return _replace(at, fork=msgspec.structs.replace(at.fork, seq=move.seq, opened_at=move.now))
+        at = _replace(at, fork=msgspec.structs.replace(at.fork, seq=move.seq, opened_at=move.now))
     return at
+
+
+def _chosen_anew(move: Move, event: Branched, at: Cursor) -> Cursor:
+    """`at`, with all that was decided at the entry decided once more."""
+    entry, usage, left = event.entry, event.usage, event.entry.node
+    again = _replace(at, node=None, fork=None, caught=None)
+    match entry.kind:
+        case EntryKind.TURN_STARTED if not event.inner:
+            return move.leave(again, START, usage)
+        case EntryKind.STEP_FINISHED if left is not None:
+            return move.leave(again, left, usage)
+        case EntryKind.RESUMED if left is not None and left != at.node and not move.plan.kind(left).executable:
+            return move.leave(again, left, usage)
+        case EntryKind.JOINED if left is not None:
+            return move.leave_fork(again, left, usage)
+        case EntryKind.STEP_FAILED if left is not None and at.caught is not None:
+            return move.catch(again, left, at.caught)
+        case _ if at.fork is not None and not at.fork.targets:  # the items of a map may be others
+            return move.enter(_replace(again, caught=at.caught), at.fork.node, usage)
+        case _:
+            return at
 
 
 def _restored(cursor: Cursor, restored: Cursor) -> Cursor:
