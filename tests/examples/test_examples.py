@@ -34,6 +34,17 @@ first ten: [0, 1, 7, 2, 5, 8, 16, 3, 19, 6]
 longest: 97 with 118 steps
 threads: 101
 """,
+    "approval": """\
+paused: Refund 20 EUR to Ada?
+  refused: answer.approved: Input should be a valid boolean, unable to interpret input
+  Dear Ada, we have sent 20 EUR.
+paused: Refund 30 EUR to Bob?
+  refused: answer.approved: Input should be a valid boolean, unable to interpret input
+  Dear Bob, no: you had one yesterday.
+paused: Refund 500 EUR to Cy?
+  refused: answer.approved: Input should be a valid boolean, unable to interpret input
+  Dear Cy, please wait: the account holds 100 EUR only.
+""",
     "chat": """\
 user: Hello!
 assistant: scripted: Hello!
