@@ -146,10 +146,10 @@ class ThreadActor:
         if write:
             self.written.append(small)
 
-    async def branch_off(self, entry: JournalEntry, deltas: tuple[bytes, ...], usage: Usage) -> None:
-        """Journal the start of a what-if branch, which goes on where its base was after `entry`."""
+    async def branch_off(self, entry: JournalEntry, deltas: tuple[bytes, ...], usage: Usage, *, inner: bool) -> None:
+        """Journal the start of a what-if branch, which goes on where its base was after `entry`; see `Branched`."""
         state = apply(self.plan.schema, self.state, deltas)
-        cursor = await self._after(planner.Branched(entry, bool(deltas), usage), state)
+        cursor = await self._after(planner.Branched(entry, bool(deltas), usage, inner), state)
         await self._append(EntryKind.BRANCHED, cursor, state, deltas=deltas, usage=usage, origin=self.thread.base)
         self.state = state
 

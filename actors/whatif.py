@@ -11,7 +11,7 @@ from actors.replay import Replayed, SchemaOf, apply, replay
 from actors.thread import ThreadActor, ThreadServices
 from graphs.errors import BusinessRuleViolation, NotFoundError
 from graphs.journal import EntryKind, JournalEntry
-from graphs.threads import Thread, ThreadState, session_of
+from graphs.threads import Thread, ThreadState, ThreadType, session_of
 
 RETRIES_WITHIN = 64
 """Entries among which a restore is looked for that was asked for already."""
@@ -30,13 +30,13 @@ async def begin_branch(request: BranchThread, services: ThreadServices) -> int:
         return known.cursor.turn
     assert thread.base is not None
     was = await _past(journal, thread.base, schema_of)
-    entry = await _entry(journal, thread.base)
+    entry, inner = await _entry(journal, thread.base)
     deltas = () if request.update is None else (request.update,)
     apply(await schema_of(thread.workflow), was.state, deltas)  # before anything is recorded
     actor = await ThreadActor.activate(thread, services, lost=request.lost)
     try:
         if actor.seq == 0:
-            await actor.branch_off(entry, deltas, was.usage)
+            await actor.branch_off(entry, deltas, was.usage, inner=inner)
     except Fenced:
         raise DestinationDied(f"{thread.id} is active elsewhere; ask there", destination=services.host) from None
     return actor.cursor.turn
@@ -92,15 +92,25 @@ async def _past(journal: Journal, origin: tuple[str, int], schema_of: SchemaOf) 
     return await replay(journal, head.thread, schema_of, at=seq)
 
 
-async def _entry(journal: Journal, origin: tuple[str, int]) -> JournalEntry:
-    """The entry a branch continues: of a branch that has just begun, what that one has continued."""
+async def _entry(journal: Journal, origin: tuple[str, int]) -> tuple[JournalEntry, bool]:
+    """The entry a branch continues (of a branch that has just begun, what that one has continued).
+
+    And whether it is one of a branch of a fork, which begins in the middle of the graph.
+    """
     thread_id, seq = origin
     (entry,) = await journal.read(thread_id, after=seq - 1, limit=1)
     cursor = entry.cursor
+    thread = await _thread(journal, thread_id)
     while entry.kind is EntryKind.BRANCHED:
-        head = await journal.head(thread_id)
-        assert head is not None
-        assert head.thread.base is not None
-        thread_id, seq = head.thread.base
+        assert thread.base is not None
+        thread_id, seq = thread.base
         (entry,) = await journal.read(thread_id, after=seq - 1, limit=1)
-    return msgspec.structs.replace(entry, cursor=cursor)
+        thread = await _thread(journal, thread_id)
+    inner = thread.thread_type is ThreadType.PARALLEL and not thread.is_item
+    return msgspec.structs.replace(entry, cursor=cursor), inner
+
+
+async def _thread(journal: Journal, thread_id: str) -> Thread:
+    head = await journal.head(thread_id)
+    assert head is not None
+    return head.thread
