@@ -6,7 +6,7 @@ Run it with `python examples/approval.py`, or without Ray and Valkey with `pytho
 """
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
@@ -40,7 +40,7 @@ def pay(state: Refund) -> dict:
 
 
 @g.node
-def apologise(state: Refund, ctx) -> dict:
+def apologise(state: Refund, ctx: Any) -> dict:
     return {"letters": f"Dear {state.customer}, please wait: {ctx.error.message}."}
 
 
