@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,9 +31,11 @@ from actors.protocol import (
     encode,
 )
 from actors.values import Values
-from graphs.errors import BusinessRuleViolation
+from graphs.errors import BusinessRuleViolation, GreenroomError
 from graphs.threads import Durability
 from graphs.workflow.plan import Plan
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +174,12 @@ class Executor:
             self._leaving = asyncio.create_task(self._retire(), name=f"{self._services.address} retires")
 
     async def _retire(self) -> None:
-        await patiently(self._services.clock, self._services.retire)
-        self._is_retired = True
+        try:
+            await patiently(self._services.clock, self._services.retire)
+        except GreenroomError as error:
+            logger.warning("%s, in which a function is stuck, is not replaced: %s", self._services.address, error)
+        else:
+            self._is_retired = True
 
     def _recorder(self, plan: Plan, request: RunSegment) -> Recorder:
         return Recorder(

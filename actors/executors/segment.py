@@ -114,15 +114,11 @@ class Segment:
         started_at = self._clock.now()
         died = self._request.died if self._seq == self._request.seq else 0
         if self._cursor.started:
-            attempts = Attempts(1, error=_unknown(self._context(node, 1)).info())
-        elif not self._steps.at_most_once(node):
-            attempts = await self._run(node, died + 1)
+            attempts: Attempts | None = Attempts(1, error=_unknown(self._context(node, 1)).info())
         else:
-            await self._begin(node)
-            if self._cut:
-                return
-            attempts = await self._run(node, 1)
-        await self._record(node, attempts, started_at)
+            attempts = await self._run(node, died + 1)
+        if attempts is not None:
+            await self._record(node, attempts, started_at)
 
     async def _begin(self, node: Node) -> None:
         """Record for good that the node is about to be called."""
@@ -135,23 +131,25 @@ class Segment:
         await self._recorder.add([entry], self._state, self._request.usage + self._usage)
         await self._recorder.settle()
 
-    async def _run(self, node: Node, attempt: int) -> Attempts:
-        self._in_node = asyncio.current_task()
-        attempts = await self._attempts(node, attempt)
-        if self._cut:
-            raise asyncio.CancelledError  # the node has swallowed it
-        self._in_node = None
-        return attempts
-
-    async def _attempts(self, node: Node, attempt: int) -> Attempts:
-        context = self._context(node, attempt)
+    async def _run(self, node: Node, attempt: int) -> Attempts | None:
+        """Run the node as often as it takes; None if the segment is cut before that."""
         try:
             seen = await self._values.load(self._state, node_reads(node))
         except GreenroomError as error:
             if error.retryable:  # the store is away
                 raise
             return Attempts(attempt, error=describe(error, node=node.id))
-        return await self._steps.run(self._plan, node, seen, self._state, context)
+        if self._steps.at_most_once(node):
+            await self._begin(node)
+            attempt = 1
+        if self._cut:
+            return None
+        self._in_node = asyncio.current_task()
+        attempts = await self._steps.run(self._plan, node, seen, self._state, self._context(node, attempt))
+        if self._cut:
+            raise asyncio.CancelledError  # the node has swallowed it
+        self._in_node = None
+        return attempts
 
     def _context(self, node: Node, attempt: int) -> NodeContext:
         caught = self._cursor.caught

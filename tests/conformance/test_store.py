@@ -229,6 +229,14 @@ class TestAppend:
 
         assert await store.journal.read(MAIN) == [large]
 
+    async def test_as_many_entries_as_a_turn_may_keep(self, store: Store):
+        await new_thread(store)
+        kept = [entry(seq, deltas=(bytes(range(256)) * 80,)) for seq in range(1, 301)]
+        await store.journal.append(MAIN, 1, kept, op_id="x")
+        await store.journal.append(MAIN, 1, kept, op_id="x")
+
+        assert await store.journal.read(MAIN) == kept
+
     async def test_500_concurrent_appends_of_50_threads(self, store: Store):
         ids = [f"s{n}:0" for n in range(50)]
         await asyncio.gather(*(new_thread(store, thread_id) for thread_id in ids))
