@@ -39,6 +39,7 @@ bench: $(STAMP)  ## Measure; results go to benchmarks/results
 	$(BIN)/python -m benchmarks.messages
 	$(BIN)/python -m benchmarks.chain
 	$(BIN)/python -m benchmarks.recovery
+	$(BIN)/python -m benchmarks.table
 
 install: $(STAMP)
 

@@ -23,6 +23,7 @@ from graphs.messages import Message, ToolCall
 from graphs.policies import RetryPolicy
 from graphs.state.changes import HistoryOperation, StateChange, StateHistoryEntry
 from graphs.state.reducers import add, add_messages, append, last_value, merge
+from graphs.state.refs import ValueRef
 from graphs.threads import Durability, ThreadPriority, ThreadState
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder as Graph
@@ -98,6 +99,7 @@ __all__ = [
     "ToolExecutionResult",
     "TurnStarted",
     "Usage",
+    "ValueRef",
     "WorkflowFileError",
     "add",
     "add_messages",

@@ -1,0 +1,109 @@
+"""What does a table of 100 MB in the state cost a chain of ten nodes that read one column of it?
+
+Each round is a new session whose input is a table of its own: the driver stores it, an executor fetches it for the
+first node and has it at hand for the other nine. A second turn of the session finds it there.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from itertools import pairwise
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import typer
+import uvloop
+from pydantic import BaseModel
+
+from benchmarks.harness import Summary, progress, save, show
+from graphs.journal import EntryKind
+from runtime import END, START, AsyncRuntime, Graph
+
+_QUESTION = "a table of 100 MB in the state of a chain of 10 nodes that read one column of it"
+NODES = 10
+TABLE_BYTES = 100_000_000
+COLUMNS = 4
+
+
+class Rows(BaseModel):
+    """A table, and what was read of it."""
+
+    total: int = 0
+    table: pa.Table | None = None
+
+    model_config = {"arbitrary_types_allowed": True}
+
+
+def chain() -> Graph:
+    """Ten nodes in a row that read a column."""
+    graph = Graph("benchmark-table", state=Rows)
+    previous = START
+    for number in range(NODES):
+        name = f"node{number}"
+        graph.node(add_up, name=name)
+        graph.edge(previous, name)
+        previous = name
+    graph.edge(previous, END)
+    return graph
+
+
+async def add_up(state: Rows) -> dict[str, Any]:
+    """Look at the first of the column's values, which is quick."""
+    assert state.table is not None
+    return {"total": state.total + pc.sum(state.table["c0"].slice(0, 1_000)).as_py()}
+
+
+def random_table() -> pa.Table:
+    """One that nobody has seen before."""
+    rows = TABLE_BYTES // (8 * COLUMNS)
+    small = pa.scalar(2**40, pa.int64())
+    columns = [
+        pa.Array.from_buffers(pa.int64(), rows, [None, pa.py_buffer(os.urandom(8 * rows))]) for _ in range(COLUMNS)
+    ]
+    return pa.table({f"c{number}": pc.divide(column, small) for number, column in enumerate(columns)})
+
+
+async def measure(home: str, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each part, every round."""
+    seconds: dict[str, list[float]] = {part: [] for part in ("first turn", "first node", "other nodes", "second turn")}
+    async with AsyncRuntime(home=home, models={"default": {"provider": "scripted"}}) as runtime:
+        await runtime.deploy(chain())
+        for number in range(rounds):
+            session, table = await runtime.session("benchmark-table"), random_table()
+            began = time.perf_counter()
+            result = await session.run({"table": table})
+            first_turn = time.perf_counter() - began
+            assert result.error is None, result.error
+            entries = await runtime.records.store.journal.read(result.thread_id)
+            steps = [
+                after.at - before.at for before, after in pairwise(entries) if after.kind is EntryKind.STEP_FINISHED
+            ]
+            began = time.perf_counter()
+            await session.run({"total": 0})
+            second_turn = time.perf_counter() - began
+            measured = (first_turn, steps[0], sum(steps[1:]) / (NODES - 1), second_turn)
+            for part, value in zip(seconds, measured, strict=True):
+                seconds[part].append(value)
+            progress(f"round {number + 1}/{rounds}: {first_turn:.2f} s, then {second_turn:.3f} s")
+    return seconds
+
+
+def run(rounds: Annotated[int, typer.Option(min=1)] = 5) -> None:
+    """Milliseconds of each part: measure, print a table, and write the result to benchmarks/results/."""
+    with tempfile.TemporaryDirectory(prefix="gr-bench-", ignore_cleanup_errors=True) as home:
+        seconds = uvloop.run(measure(home, rounds))
+    rows = [{"part": part, "seconds": Summary.of(values)} for part, values in seconds.items()]
+    show(
+        f"{_QUESTION}\n{rounds} rounds; median (lowest-highest)",
+        ["part", "ms"],
+        [[part, f"{Summary.of([value * 1e3 for value in values]):,.1f}"] for part, values in seconds.items()],
+    )
+    parameters = {"rounds": rounds, "table_bytes": TABLE_BYTES}
+    progress(f"written to {save('table', _QUESTION, parameters, rows)}")
+
+
+if __name__ == "__main__":
+    typer.run(run)
