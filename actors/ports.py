@@ -192,6 +192,28 @@ class SnapshotRepository(Protocol):
         """Ids of sessions that have had any, in order."""
 
 
+class Upkeep(Protocol):
+    """How large sessions are, which have been idle, and getting rid of them."""
+
+    async def size(self, session_id: str) -> Mapping[str, int]:
+        """Bytes stored of a session: `journal`, `snapshots`, `values`, `live`, `records`."""
+
+    async def idle(self, before: float, *, skip: int = 0, limit: int = 100) -> list[tuple[str, float]]:
+        """Sessions in which nothing has begun or ended since a time, with the last time: the longest idle first."""
+
+    async def prune(self, session_id: str, *, idle_since: float | None = None, force: bool = False) -> bool:
+        """Delete all that is stored of a session; one that is not there is no error.
+
+        Args:
+            session_id: The session.
+            idle_since: Leave it alone, and return False, if something has begun or ended in it since then.
+            force: Delete it whatever its threads do.
+
+        Raises:
+            BusinessRuleViolation: A thread of it is running or paused.
+        """
+
+
 class WorkflowRepository(Protocol):
     """Stored workflow specs (JSON)."""
 
@@ -227,6 +249,10 @@ class Store(Protocol):
     @property
     def snapshots(self) -> SnapshotRepository:
         """Named snapshots."""
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """Sizes and deletion of sessions."""
 
     @property
     def workflows(self) -> WorkflowRepository:

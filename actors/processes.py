@@ -24,6 +24,7 @@ from actors.network import SUPERVISOR, Dialer, Network
 from actors.pools import ExecutorPools
 from actors.ports import Clock, Store
 from actors.protocol import Done, FetchFunctions, Functions, Retire
+from actors.retention import Retention
 from actors.services import Services
 from actors.settings import ActorSettings
 from actors.supervisor.actor import Supervisor
@@ -119,6 +120,10 @@ class ActorProcess:
         supervisor = Supervisor(settings, world.launcher, world.shelf, network, store.journal, clock, incarnation)
         self._services.register(Supervisor, supervisor, close=supervisor.close)
         await supervisor.start()
+        if not settings.redis_url.startswith("memory:"):  # what is in memory ends with its process
+            retention = Retention(store, settings.retention, clock)
+            self._services.register(Retention, retention, close=retention.close)
+            retention.start()
         return supervisor
 
     def _host(self, network: Network) -> Host:

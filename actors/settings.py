@@ -28,6 +28,15 @@ class ExecutorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Nodes run in a row before the thread's host gets its state back."""
 
 
+class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is deleted by itself; None: nothing."""
+
+    sessions_idle_s: float | None = 30 * 86_400.0
+    """Sessions in which nothing has begun or ended for so long."""
+    snapshots_per_thread: int | None = 20
+    """Named snapshots above so many of one thread, the oldest first; those with the tag `keep` do not count."""
+
+
 class ActorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of every actor process of one Greenroom. Holds secrets: never log it."""
 
@@ -37,6 +46,7 @@ class ActorSettings(msgspec.Struct, frozen=True, kw_only=True):
     executors: dict[str, ExecutorSettings] = {}
     """Executor kind -> settings."""
     models: dict[str, ModelSettings] = {}
+    retention: RetentionSettings = RetentionSettings()
     log_level: str = "WARNING"
 
     @property

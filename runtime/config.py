@@ -90,6 +90,19 @@ class ExecutorsConfig(_Section):
     tool: ExecutorConfig = ExecutorConfig()
 
 
+def _off(value: Any) -> Any:
+    return None if value == "off" else value
+
+
+class RetentionConfig(_Section):
+    """What is deleted by itself. `off` turns a rule off."""
+
+    session_days: Annotated[PositiveFloat | None, pydantic.BeforeValidator(_off)] = 30.0
+    """Sessions in which nothing has begun or ended for so long, unless they are paused."""
+    snapshots_per_thread: Annotated[PositiveInt | None, pydantic.BeforeValidator(_off)] = 20
+    """Named snapshots above so many of one thread, the oldest first; those with the tag `keep` stay."""
+
+
 class TimeoutsConfig(_Section):
     """How long a model may take."""
 
@@ -161,6 +174,7 @@ class Config(BaseSettings):
     executors: ExecutorsConfig = ExecutorsConfig()
     models: dict[str, ModelConfig] = {}
     """By name. `scripted` and `local` always exist, and `default` is `local` unless it is configured."""
+    retention: RetentionConfig = RetentionConfig()
     log_level: LogLevel = "WARNING"
 
     @pydantic.field_validator("home")

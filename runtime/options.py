@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.llm.settings import Latency, ModelSettings, Script, Timeouts
-from actors.settings import ActorSettings, ExecutorSettings, HostSettings
+from actors.settings import ActorSettings, ExecutorSettings, HostSettings, RetentionSettings
 from runtime.config import Config, ModelConfig, load_config
 from runtime.servers import ModelEndpoint
 
@@ -48,6 +48,10 @@ def actor_settings(config: Config, redis_url: str, *, local_model: ModelEndpoint
             for kind, pool in (("function", executors.function), ("llm", executors.llm), ("tool", executors.tool))
         },
         models={name: _model_settings(name, model, local_model) for name, model in config.models.items()},
+        retention=RetentionSettings(
+            sessions_idle_s=None if config.retention.session_days is None else config.retention.session_days * 86_400,
+            snapshots_per_thread=config.retention.snapshots_per_thread,
+        ),
         log_level=config.log_level,
     )
 

@@ -125,6 +125,7 @@ class _Kept:
         self.sessions = store.sessions
         self.values = store.values
         self.snapshots = store.snapshots
+        self.upkeep = store.upkeep
         self.workflows = store.workflows
         self.next_incarnation = store.next_incarnation
         self.ping = store.ping

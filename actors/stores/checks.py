@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actors.errors import ActiveElsewhere, Fenced, SeqConflict
-from graphs.errors import NotFoundError
+from graphs.errors import BusinessRuleViolation, NotFoundError
 from graphs.journal import CorruptRecord, JournalEntry, Snapshot, open_entry
 from graphs.threads import Thread, session_of
 
@@ -56,6 +56,15 @@ def fenced(thread_id: str, epoch: int, current: int) -> Fenced:
         thread_id=thread_id,
         epoch=epoch,
         current=current,
+    )
+
+
+def at_work(thread_id: str, status: str) -> BusinessRuleViolation:
+    """A session is not to be deleted now."""
+    return BusinessRuleViolation(
+        f"thread {thread_id} is {status}; wait for it, cancel it, or delete its session by force",
+        thread_id=thread_id,
+        status=status,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from actors.stores.memory_journal import MemoryIndex, MemoryJournal, MemoryLiveFeed
 from actors.stores.memory_records import MemorySessions, MemoryWorkflows
+from actors.stores.memory_upkeep import MemoryUpkeep
 from actors.stores.snapshots import MemorySnapshots
 from actors.stores.values import MemoryValues
 
@@ -22,6 +23,7 @@ class MemoryStore:
         self.sessions = MemorySessions(self.journal, index)
         self.values = MemoryValues()
         self.snapshots = MemorySnapshots()
+        self.upkeep = MemoryUpkeep(self.journal, self.sessions, self.values, self.snapshots, index)
         self.workflows = MemoryWorkflows()
         self._incarnations = itertools.count(1)
 

@@ -156,6 +156,27 @@ class MemoryJournal:
         """Live events of a thread; it need not exist yet."""
         return self._live.setdefault(thread_id, MemoryLive())
 
+    def ids(self, session_id: str) -> list[str]:
+        """Ids of a session's threads, oldest first."""
+        return self._sessions.get(session_id, [])
+
+    def size(self, session_id: str) -> dict[str, int]:
+        """Bytes of what is stored of a session's threads, by kind."""
+        sizes = dict.fromkeys(("journal", "snapshots", "values", "live", "records"), 0)
+        for thread_id in self.ids(session_id):
+            record = self.records[thread_id]
+            sizes["journal"] += sum(map(len, record.entries))
+            sizes["snapshots"] += sum(map(len, record.snapshots.values()))
+            sizes["live"] += sum(len(blob) for _, blob in self.live(thread_id).items)
+            sizes["records"] += len(record.thread) + len(record.cursor)
+        return sizes
+
+    def forget(self, session_id: str) -> None:
+        """Delete a session's threads."""
+        for thread_id in self._sessions.pop(session_id, ()):
+            del self.records[thread_id]
+            self._live.pop(thread_id, None)
+
     async def create(self, thread: Thread, base: Snapshot | None = None) -> None:
         """Record a new thread with `base` as its snapshot at seq 0; an existing one stays as it is."""
         check_create(thread, base)

@@ -63,6 +63,23 @@ class MemorySessions:
         interaction = INTERACTION.decode(interactions[turn - 1], key=keys.interactions(session_id))
         return with_input(interaction, self._index.inputs.get((session_id, turn)), turn)
 
+    def size(self, session_id: str) -> int:
+        """Bytes of what is stored of a session besides its threads."""
+        inputs = (blob for (owner, _), blob in self._index.inputs.items() if owner == session_id)
+        blobs = [self.records.get(session_id, b""), *self.interactions.get(session_id, ()), *inputs]
+        return sum(map(len, blobs))
+
+    def forget(self, session_id: str) -> None:
+        """Delete what is stored of a session besides its threads."""
+        self.records.pop(session_id, None)
+        self.interactions.pop(session_id, None)
+        self._index.active.pop(session_id, None)
+        self._index.turns.pop(session_id, None)
+        for interaction in [key for key in self._turns if key[0] == session_id]:
+            del self._turns[interaction]
+        for turn in [key for key in self._index.inputs if key[0] == session_id]:
+            del self._index.inputs[turn]
+
     async def find_by_id(self, session_id: str) -> Session | None:
         """The session, if there is one. Raises `CorruptRecord`."""
         blob = self.records.get(session_id)

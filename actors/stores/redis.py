@@ -11,6 +11,7 @@ from actors.stores.link import RedisLink
 from actors.stores.live import RedisLiveFeed
 from actors.stores.sessions import RedisSessions
 from actors.stores.snapshots import RedisSnapshots
+from actors.stores.upkeep import RedisUpkeep
 from actors.stores.values import RedisValues
 from actors.stores.workflows import RedisWorkflows
 from actors.stores.writer import ScriptWriter
@@ -27,6 +28,7 @@ class RedisStore:
         self.sessions = RedisSessions(link, self._writer)
         self.values = RedisValues(link)
         self.snapshots = RedisSnapshots(link)
+        self.upkeep = RedisUpkeep(link)
         self.workflows = RedisWorkflows(link)
 
     @classmethod
