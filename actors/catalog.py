@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
+from actors.errors import FunctionUnavailable
 from actors.llm.settings import ModelSettings
 from actors.ports import WorkflowRepository
-from graphs.errors import NotFoundError
+from graphs.errors import ErrorInfo, GreenroomError, NotFoundError
 from graphs.functions import state_reference
 from graphs.state.schema import StateSchema
 from graphs.workflow.graph import GraphModel
@@ -37,6 +38,8 @@ class Catalog:
         self._model_source = models
         self._models: dict[str, Mapping[str, ModelSettings]] = {}
         self._plans: dict[str, Plan] = {}
+        self._unavailable: dict[str, ErrorInfo] = {}
+        """Plans that cannot be built until they are deployed again."""
         self._building: dict[str, asyncio.Lock] = {}
         self._forgotten_count = 0
         """How often something was deployed anew."""
@@ -46,14 +49,22 @@ class Catalog:
 
         Raises:
             NotFoundError: No such workflow is stored.
+            FunctionUnavailable: One of its functions cannot be found; goes away when it is deployed again.
         """
         plan = self._plans.get(ref)
         if plan is not None:
             return plan
         async with self._building.setdefault(ref, asyncio.Lock()):
             while (plan := self._plans.get(ref)) is None:
+                if ref in self._unavailable:
+                    raise GreenroomError.from_info(self._unavailable[ref])
                 before = self._forgotten_count
-                built = await self._build(ref)
+                try:
+                    built = await self._build(ref)
+                except FunctionUnavailable as error:
+                    if before == self._forgotten_count:
+                        self._unavailable[ref] = error.info()
+                    continue
                 if before == self._forgotten_count:  # else it may be made of what was just deployed anew
                     self._plans[ref] = built
         return plan
@@ -79,6 +90,7 @@ class Catalog:
         for known in [known for known in self._plans if known.partition("#")[0] in refs]:
             del self._plans[known]
         for ref in refs:
+            self._unavailable.pop(ref, None)
             self._models.pop(ref, None)
 
     async def _build(self, ref: str) -> Plan:

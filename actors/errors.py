@@ -10,6 +10,7 @@ __all__ = [
     "ActiveElsewhere",
     "DestinationDied",
     "Fenced",
+    "FunctionUnavailable",
     "ModelError",
     "ModelUnavailable",
     "Overloaded",
@@ -51,6 +52,12 @@ class Fenced(GreenroomError):
 
 class ActiveElsewhere(GreenroomError):
     """Another host is in the middle of the thread's turn; ask there. Fields: `thread_id`, `host`."""
+
+
+class FunctionUnavailable(GreenroomError):
+    """A function of a workflow cannot be found again after everything has died. Fields: `function`."""
+
+    retryable: ClassVar[bool] = True
 
 
 class SeqConflict(GreenroomError):

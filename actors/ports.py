@@ -220,6 +220,12 @@ class WorkflowRepository(Protocol):
     async def save(self, ref: str, spec: bytes, *, at: float) -> None:
         """Store the spec of `id@version+build`, and make it what `id@version` and `id` name. `at` is Unix seconds."""
 
+    async def save_program(self, ref: str, program: bytes) -> None:
+        """Store where the Python functions of a build are written (see `programs.py`)."""
+
+    async def program(self, ref: str) -> bytes | None:
+        """Where the Python functions of a build are written."""
+
     async def get(self, ref: str) -> tuple[str, bytes] | None:
         """(`id@version+build`, spec) of a build, or of the one saved last if `ref` is `id@version` or `id`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from actors.mailbox import Handler, Mailbox
 from actors.network import SUPERVISOR, Dialer, Network
 from actors.pools import ExecutorPools
 from actors.ports import Clock, Store
+from actors.programs import load_program
 from actors.protocol import Done, FetchFunctions, Functions, Retire
 from actors.retention import Retention
 from actors.services import Services
@@ -104,7 +106,7 @@ class ActorProcess:
         if self._spec.kind == SUPERVISOR:
             self._actor = await self._supervisor(network, store)
             return
-        catalog = Catalog(store.workflows, self._function_source(network), self._model_source(network))
+        catalog = Catalog(store.workflows, self._function_source(network, store), self._model_source(network))
         self._services.register(Catalog, catalog)
         self._actor = self._host(network) if self._spec.kind == HOST else self._executor(network)
 
@@ -176,10 +178,13 @@ class ActorProcess:
         clock = self._services.get(Clock)  # type: ignore[type-abstract]
         return store, self._services.get(Catalog), clock
 
-    def _function_source(self, network: Network) -> FunctionSource:
+    def _function_source(self, network: Network, store: Store) -> FunctionSource:
         async def functions(ref: str) -> Mapping[str, Any]:
             reply = await network.ask(SUPERVISOR, FetchFunctions(ref=ref), Functions)
-            return self._world.unpack(reply.packed) if reply.packed else {}
+            if reply.packed:
+                return self._world.unpack(reply.packed)
+            program = await store.workflows.program(ref)  # nobody has deployed it since the cluster began
+            return {} if program is None else await asyncio.to_thread(load_program, program)
 
         return functions
 

@@ -8,6 +8,7 @@ notices.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import inspect
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.ports import WorkflowRepository
+from actors.programs import describe_program
 from graphs.functions import is_reference, resolve
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.graph import GraphModel
@@ -50,7 +52,10 @@ class Deployment:
     async def save(self, workflows: WorkflowRepository) -> None:
         """Store the graphs, those that others refer to first."""
         now = time.time()
+        program = await asyncio.to_thread(describe_program, self.functions) if self.functions else None
         for ref, model in self.models.items():
+            if program is not None:
+                await workflows.save_program(ref, program)
             await workflows.save(ref, model.model_dump_json().encode(), at=now)
 
 

@@ -101,6 +101,8 @@ class MemoryWorkflows:
     def __init__(self) -> None:
         self.records: dict[str, bytes] = {}
         """Ref -> sealed spec."""
+        self.programs: dict[str, bytes] = {}
+        """Ref -> sealed program."""
         self._latest: dict[str, str] = {}
         """`id@version` or `id` -> ref saved last."""
         self._times: dict[str, tuple[float, float]] = {}
@@ -117,6 +119,15 @@ class MemoryWorkflows:
         ref = self._latest.get(ref, ref)
         blob = self.records.get(ref)
         return None if blob is None else (ref, open_bytes(blob, key=f"{keys.WORKFLOWS} {ref}"))
+
+    async def save_program(self, ref: str, program: bytes) -> None:
+        """Store where the Python functions of a build are written."""
+        self.programs[ref] = seal_bytes(program)
+
+    async def program(self, ref: str) -> bytes | None:
+        """Where the Python functions of a build are written. Raises `CorruptRecord`."""
+        blob = self.programs.get(ref)
+        return None if blob is None else open_bytes(blob, key=f"{keys.PROGRAMS} {ref}")
 
     async def list(self) -> Mapping[str, tuple[float, float]]:
         """Ref -> (created_at, updated_at), in order of the ref."""

@@ -30,6 +30,15 @@ class RedisWorkflows:
         blob = await self._link.run(lambda: self._link.client.hget(keys.WORKFLOWS, ref))
         return None if blob is None else (ref, open_bytes(blob, key=f"{keys.WORKFLOWS} {ref}"))
 
+    async def save_program(self, ref: str, program: bytes) -> None:
+        """Store where the Python functions of a build are written."""
+        await self._link.run(lambda: self._link.client.hset(keys.PROGRAMS, ref, seal_bytes(program)))
+
+    async def program(self, ref: str) -> bytes | None:
+        """Where the Python functions of a build are written. Raises `CorruptRecord`."""
+        blob = await self._link.run(lambda: self._link.client.hget(keys.PROGRAMS, ref))
+        return None if blob is None else open_bytes(blob, key=f"{keys.PROGRAMS} {ref}")
+
     async def list(self) -> Mapping[str, tuple[float, float]]:
         """Ref -> (created_at, updated_at), in order of the ref."""
         index: dict[bytes, bytes] = await self._link.run(lambda: self._link.client.hgetall(keys.WORKFLOW_INDEX))

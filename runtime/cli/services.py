@@ -29,7 +29,8 @@ Force = Annotated[bool, typer.Option("--force", help="End services under the dri
 def up(as_json: JsonFlag = False) -> None:
     """Start the local services and keep them until `greenroom down`.
 
-    The store and Ray are started unless the configuration names others, and the local model if it is installed.
+    The store and Ray are started unless the configuration names others, and the local model if it is installed. Threads
+    that were running when everything ended go on.
     """
     out = Output(as_json=as_json)
     config = load_config()
@@ -41,6 +42,8 @@ def up(as_json: JsonFlag = False) -> None:
                 local.wait(service.name)
         for service in wanted:
             local.pin(service.name)
+        with out.progress("starting actors"):
+            asyncio.run(_begin())
     _show(out, config)
 
 
@@ -70,6 +73,14 @@ def status(as_json: JsonFlag = False) -> None:
     rows = _show(out, load_config())
     if any(row["state"] == "failed" for row in rows):
         raise typer.Exit(ExitCode.FAILED)
+
+
+async def _begin() -> None:
+    """Start the actors, which go on with what is unfinished."""
+    from runtime.runtime import AsyncRuntime
+
+    async with AsyncRuntime():
+        pass
 
 
 def _end_actors(address: str) -> None:

@@ -201,3 +201,23 @@ async def test_nobody_looks_at_the_clock_while_nothing_is_due() -> None:
         await (await rt.session("chain")).run({})
 
         assert clock.slept_s == []
+
+
+async def test_a_turn_waits_for_functions_that_nobody_has_any_more() -> None:
+    """They were made within a function, so after the death of everything only a driver can bring them."""
+    gate = Gate()
+    async with runtime() as rt:
+        await rt.deploy(chain(gate))
+        thread = (await (await rt.session("chain")).submit({})).id
+        await gate.reached()
+        await world(rt).kill(SUPERVISOR)
+        world(rt)._shelf.clear()
+
+        await world(rt).spawn(SUPERVISOR, SUPERVISOR)
+        await until(lambda: any(host._services.catalog._unavailable for host in hosts(rt).values()))
+        assert await history(rt, thread) == CHAIN[:2]
+        await rt.deploy(chain(gate))
+        await gate.open()
+        await all_over(rt, [thread])
+
+        assert await history(rt, thread) == CHAIN

@@ -183,6 +183,13 @@ class TestWorkflows:
             ("w@2+c", (3.0, 3.0)),
         ]
 
+    async def test_where_the_functions_of_a_build_are_written(self, store: Store):
+        await store.workflows.save_program("w@1+b", b"first")
+        await store.workflows.save_program("w@1+b", b"then")
+
+        assert await store.workflows.program("w@1+b") == b"then"
+        assert await store.workflows.program("w@1+a") is None
+
 
 class TestCorruption:
     async def test_a_session_and_a_workflow(self, store: Store, damage):
