@@ -29,8 +29,8 @@ Force = Annotated[bool, typer.Option("--force", help="End services under the dri
 def up(as_json: JsonFlag = False) -> None:
     """Start the local services and keep them until `greenroom down`.
 
-    The store and Ray are started unless the configuration names others, and the local model if it is installed. Threads
-    that were running when everything ended go on.
+    The store and Ray are started unless the configuration names others, and the local model if it is installed. If Ray
+    is, threads go on that were unfinished when everything ended.
     """
     out = Output(as_json=as_json)
     config = load_config()
@@ -42,8 +42,9 @@ def up(as_json: JsonFlag = False) -> None:
                 local.wait(service.name)
         for service in wanted:
             local.pin(service.name)
-        with out.progress("starting actors"):
-            asyncio.run(_begin())
+        if config.ray.address is None:
+            with out.progress("starting actors"):
+                asyncio.run(_begin())
     _show(out, config)
 
 
