@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 
-from actors.errors import DestinationDied, Retiring
+from actors.errors import DestinationDied, Overloaded, Retiring
 from actors.network import SUPERVISOR, Network
 from actors.protocol import EndSegment, FetchPool, Pool, RunSegment, SegmentDone
 
@@ -35,17 +36,18 @@ class ExecutorPools:
         try:
             return await self._run(kind, request, segment)
         finally:
-            if self._segments[request.thread.id] is segment:
+            if self._segments.get(request.thread.id) is segment:
                 del self._segments[request.thread.id]
 
     async def end(self, thread_id: str, epoch: int, *, now: bool = False) -> None:
-        """Have the segment of a thread end after the step it is at, or in the middle of it."""
+        """Have the segment of a thread end after the step it is at, or in the middle of it, if it can be told."""
         segment = self._segments.get(thread_id)
         if segment is None:
             return
         segment.is_ended = True
         if segment.address:
-            await self._network.tell(segment.address, EndSegment(thread_id=thread_id, epoch=epoch, now=now))
+            with suppress(DestinationDied, Overloaded):
+                await self._network.tell(segment.address, EndSegment(thread_id=thread_id, epoch=epoch, now=now))
 
     async def _run(self, kind: str, request: RunSegment, segment: _UnderWay) -> SegmentDone | None:
         addresses = self._pools.get(kind) or await self._fetch(kind)

@@ -110,12 +110,12 @@ class Executor:
 
     async def close(self) -> None:
         """Give back what it holds."""
+        self._services.blocking.close()
         if self._leaving is not None:
             self._leaving.cancel()
             await asyncio.wait([self._leaving])
         await self._runner.close()
         await self._services.live.close()
-        self._services.blocking.close()
 
     async def _run_segment(self, request: RunSegment) -> SegmentDone:
         """Run nodes from the request's cursor on, as long as they are of this kind.
@@ -134,7 +134,7 @@ class Executor:
             with self._at_work():
                 return await self._run(request, running)
         finally:
-            if self._running[key] is running:
+            if self._running.get(key) is running:
                 del self._running[key]
 
     @contextmanager

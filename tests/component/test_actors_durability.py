@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from actors.errors import StoreUnavailable
 from actors.executors import recorder
 from actors.ports import Journal
+from actors.thread import ThreadActor
 from graphs.errors import ValidationError
 from graphs.journal import EntryKind, JournalEntry
 from graphs.workflow.graph import GraphModel
@@ -392,6 +393,27 @@ async def test_what_is_not_written_runs_again_when_a_host_dies(mode: str, first_
         assert result.state.notes == ["first", "held", "last"]
         assert work.runs == {"first": first_runs, "held": 2, "last": 1}
         assert await history(rt, session.thread) == [STARTED, step("first"), step("held"), step("last"), COMPLETED]
+
+
+async def test_what_was_kept_for_a_host_that_lost_its_thread_is_refused() -> None:
+    """On exit that is all the turn has done: it has run to its end, and runs again from its beginning."""
+    work = Held()
+    async with runtime() as rt:
+        await rt.deploy(work.graph())
+        session = await rt.session("chain")
+        running = asyncio.create_task(session.run({}, durability="exit"))
+        await work.gate.reached()
+        head = await rt.records.thread(session.thread)
+        other = next(host for address, host in hosts(rt).items() if address != head.host)
+
+        await ThreadActor.activate(head.thread, other._services, lost=head.host)
+        await work.gate.open()
+        result = await running
+
+        assert result.state.notes == ["first", "held", "last"]
+        assert work.runs == {"first": 2, "held": 2, "last": 2}
+        assert await history(rt, session.thread) == [STARTED, step("first"), step("held"), step("last"), COMPLETED]
+        assert (await rt.records.thread(session.thread)).fenced == 1
 
 
 async def test_what_was_kept_by_executors_before_outlives_the_one_that_dies() -> None:
