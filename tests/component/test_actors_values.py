@@ -1,4 +1,4 @@
-"""Large values: stored once, moved to those who read them and to nobody else, and there for whoever comes later."""
+"""Large values: stored once, and moved to those who read them and to nobody else."""
 
 from __future__ import annotations
 
@@ -9,107 +9,37 @@ import pyarrow as pa
 import pytest
 from pydantic import BaseModel
 
-from actors.errors import StoreUnavailable, ValueMissing
-from actors.stores.values import MemoryValues
-from actors.values import Values
-from graphs.journal import CorruptRecord, EntryKind
-from graphs.state.refs import LARGE_BYTES, ValueRef, ref_of
+from graphs.state.refs import LARGE_BYTES, ValueRef
 from graphs.threads import ThreadState
-from runtime import END, START, AsyncLocalRuntime, Graph, append
+from runtime import END, START, Graph, append
 from runtime.events import NodeFinished
-from runtime.results import ThreadResult
 from tests.component.actors_kit import (
-    COMPLETED,
-    STARTED,
-    another_driver,
     executors,
-    history,
-    hosts,
     runtime,
-    step,
-    world,
 )
-
-BIG = "x" * LARGE_BYTES
-
-
-class State(BaseModel):
-    n: int = 0
-    rows: int = 0
-    text: str = ""
-    notes: Annotated[list[str], append] = []
-    lengths: list[int] = []
-    table: pa.Table | None = None
-
-    model_config = {"arbitrary_types_allowed": True}
-
-
-class Moved:
-    """Bytes of what goes to the store and comes from it."""
-
-    def __init__(self) -> None:
-        self.put: list[int] = []
-        self.got: list[int] = []
+from tests.component.values_kit import (
+    BIG,
+    Moved,
+    State,
+    blobs,
+    chain,
+    count,
+    count_moves,
+    journalled_bytes,
+    measure,
+    submitted,
+    write,
+)
 
 
 @pytest.fixture
 def moved(monkeypatch: pytest.MonkeyPatch) -> Moved:
-    counts = Moved()
-    put, get = MemoryValues.put, MemoryValues.get
-
-    async def counted_put(self: MemoryValues, thread_id: str, blob: memoryview) -> ValueRef:
-        counts.put.append(len(blob))
-        return await put(self, thread_id, blob)
-
-    async def counted_get(self: MemoryValues, thread_id: str, ref: ValueRef) -> memoryview:
-        blob = await get(self, thread_id, ref)
-        counts.got.append(len(blob))
-        return blob
-
-    monkeypatch.setattr(MemoryValues, "put", counted_put)
-    monkeypatch.setattr(MemoryValues, "get", counted_get)
-    return counts
-
-
-def blobs(rt: AsyncLocalRuntime) -> dict[str, bytes]:
-    values = world(rt).store.values
-    assert isinstance(values, MemoryValues)
-    return values.blobs
-
-
-async def journalled_bytes(rt: AsyncLocalRuntime, thread_id: str) -> int:
-    """Bytes of all deltas of a thread and of its snapshot."""
-    journal = world(rt).store.journal
-    snapshot = await journal.snapshot(thread_id)
-    deltas = [delta for entry in await journal.read(thread_id) for delta in entry.deltas]
-    return sum(map(len, deltas)) + (0 if snapshot is None else len(snapshot.state))
-
-
-def chain(graph: Graph, *names: str) -> None:
-    for source, target in zip((START, *names), (*names, END), strict=True):
-        graph.edge(source, target)
-
-
-async def submitted(rt: AsyncLocalRuntime, workflow: str, content: dict[str, Any]) -> ThreadResult:
-    """The result of a turn as its driver has it."""
-    return await (await rt.session(workflow)).run(content)
-
-
-async def count(state: State) -> dict[str, Any]:
-    return {"n": state.n + 1}
+    return count_moves(monkeypatch)
 
 
 def count_rows(state: State) -> dict[str, Any]:
     assert state.table is not None
     return {"rows": state.table.num_rows}
-
-
-async def measure(state: State) -> dict[str, Any]:
-    return {"lengths": [len(note) for note in state.notes]}
-
-
-async def write(state: State) -> dict[str, Any]:
-    return {"text": BIG, "notes": ["a", BIG]}
 
 
 async def length(note: str) -> str:
@@ -288,34 +218,6 @@ async def test_a_map_over_large_models() -> None:
         assert result.state.parts == [Part(name="a", data=BIG), Part(data="b")]
 
 
-async def test_a_node_waits_while_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has not failed when its value cannot be had just now, and it runs once."""
-    g = Graph("w", state=State)
-    runs: list[int] = []
-
-    @g.node(reads=["text"], writes=["rows"])
-    async def read(state: State) -> dict[str, Any]:
-        runs.append(len(state.text))
-        return {"rows": len(state.text)}
-
-    chain(g, "read")
-    get = MemoryValues.get
-    left = [StoreUnavailable("the store is away; wait", url="memory://")] * 2
-
-    async def away(self: MemoryValues, thread_id: str, ref: ValueRef) -> memoryview:
-        if left:
-            raise left.pop()
-        return await get(self, thread_id, ref)
-
-    async with runtime() as rt:
-        await rt.deploy(g)
-        monkeypatch.setattr(MemoryValues, "get", away)
-        result = await submitted(rt, "w", {"text": BIG})
-
-        assert (result.error, result.state.rows, runs) == (None, len(BIG), [len(BIG)])
-        assert await history(rt, result.thread_id) == [STARTED, step("read"), COMPLETED]
-
-
 async def test_a_map_of_workflows_over_a_large_list() -> None:
     """Items and results of other workflows are loaded, checked and stored as their states want it."""
 
@@ -374,91 +276,52 @@ async def append_rows(state: State) -> dict[str, Any]:
     return {"notes": [str(state.table.num_rows), BIG]}
 
 
-async def test_it_outlives_every_process(moved: Moved) -> None:
-    """With all hosts and executors gone, and for a driver that never had it, the store has it."""
+async def test_going_back_copies_nothing(moved: Moved) -> None:
+    """A what-if branch, its promotion and a restored state refer to what is stored; the history shows it."""
     g = Graph("w", state=State)
     g.node(write, writes=["text", "notes"])
-    g.node(measure, reads=["notes"], writes=["lengths"])
-    g.edge(START, "write", when="state.n == 0")
-    g.edge(START, "measure", default=True)
-    g.edge("write", END)
-    g.edge("measure", END)
-    async with runtime() as rt:
-        await rt.deploy(g)
-        session = await rt.session("w")
-        await session.run({})
-        for address in [*hosts(rt), *executors(rt)]:
-            await world(rt).kill(address)
-        async with another_driver(rt) as other:
-            again = await other.session(id=session.id)
-            result = await again.run({"n": 1})
-
-        assert (result.state.lengths, result.state.text) == ([1, len(BIG)], BIG)
-        assert len(moved.got) == 3  # the first driver, the new executor, the second driver
-
-
-@pytest.mark.parametrize("damaged", [True, False])
-async def test_a_value_that_is_damaged_or_gone(damaged: bool) -> None:
-    """The turn that needs it fails with an error that names it; so does reading the state; other sessions go on."""
-    g = Graph("w", state=State)
-    g.node(measure, reads=["notes"], writes=["lengths"])
-    chain(g, "measure")
-    async with runtime() as rt:
-        await rt.deploy(g)
-        session = await rt.session("w")
-        await session.run({"notes": ["a"]})
-        values = blobs(rt)
-        thread = await session.submit({"text": BIG, "notes": [BIG]})
-        await thread.result()
-        (key,) = values
-        for address in executors(rt):
-            await world(rt).kill(address)
-        if damaged:
-            values[key] = values[key][:-1] + b"?"
-        else:
-            del values[key]
-
-        async with another_driver(rt) as other:
-            with pytest.raises(CorruptRecord if damaged else ValueMissing) as failure:
-                await (await other.session(id=session.id)).run({})
-            head = await other.records.thread(thread.id)
-
-        digest = key.rpartition(":")[2]
-        assert (failure.value.thread_id, failure.value.key, failure.value.digest) == (thread.id, key, digest)
-        assert head.cursor.error is not None
-        assert (head.cursor.status, head.cursor.error.code) == (ThreadState.FAILED, type(failure.value).__name__)
-        assert (await submitted(rt, "w", {"notes": ["b", BIG]})).state.lengths == [1, len(BIG)]
-
-
-async def test_a_start_that_hangs_on_a_damaged_value() -> None:
-    """The turn is recorded as failed, with the reason."""
-    g = Graph("w", state=State)
     g.node(count, reads=["n"], writes=["n"])
-    g.edge(START, "count", when="size(state.text) > 0")
-    g.edge(START, END, default=True)
-    g.edge("count", END)
+    chain(g, "write", "count")
+    async with runtime() as rt:
+        await rt.deploy(g)
+        thread = await (await rt.session("w")).submit({})
+        await thread.result()
+        moved.put.clear()
+        moved.got.clear()
+
+        branch = await thread.branch(at=2, update={"n": 10})
+        result = await branch.result()
+        await branch.promote()
+
+        assert (result.state.n, result.state.text) == (11, BIG)
+        assert await thread.state() == result.state
+        assert (moved.put, moved.got, len(blobs(rt))) == ([], [], 1)
+        assert await journalled_bytes(rt, branch.id) < 5_000
+        assert await journalled_bytes(rt, thread.id) < 5_000
+        texts = [
+            change.new_value
+            for entry in await thread.history()
+            for change in entry.changes
+            if change.field_path == "text"
+        ]
+        assert texts == ["", BIG]
+
+
+async def test_questions_and_answers(moved: Moved) -> None:
+    """A question is made of a large value, and a large answer is stored as one."""
+    g = Graph("w", state=State)
+    g.human("ask", question="Is {text} right?", into="text")
+    chain(g, "ask")
     async with runtime() as rt:
         await rt.deploy(g)
         session = await rt.session("w")
-        await session.run({"text": BIG})
-        for address in hosts(rt):
-            await world(rt).kill(address)
-        blobs(rt).clear()
-        result = await session.run({})
+        asked = await session.run({"text": BIG})
+        thread = await rt.thread(asked.thread_id)
+        await thread.answer("y" * LARGE_BYTES)
+        result = await thread.result()
 
-        assert isinstance(result.error, ValueMissing)
-        entries = await world(rt).store.journal.read(result.thread_id)
-        assert [entry.kind for entry in entries[-2:]] == [EntryKind.TURN_STARTED, EntryKind.TURN_FINISHED]
-
-
-async def test_what_is_at_hand_is_bounded() -> None:
-    """The least recently used value goes first; one that is larger than the bound is not kept."""
-    store = MemoryValues()
-    values = Values(store, cache_bytes=100)
-    refs = [await values.put("s:0", memoryview(bytes([i]) * size)) for i, size in enumerate((40, 40, 200, 40))]
-    store.blobs.clear()
-
-    for missing in (0, 2):
-        with pytest.raises(ValueMissing):
-            await values.get("s:0", refs[missing])
-    assert [ref_of(await values.get("s:0", refs[kept])) for kept in (1, 3)] == [refs[1], refs[3]]
+        assert asked.pause is not None
+        assert asked.pause.question == f"Is {BIG} right?"
+        assert result.state.text == "y" * LARGE_BYTES
+        assert len(moved.put) == 2
+        assert await journalled_bytes(rt, thread.id) < 5_000
