@@ -190,6 +190,14 @@ class AsyncThread(ThreadPast):
         """
         await self._client.answer(self.id, value)
 
+    async def answer_schema(self) -> dict[str, Any]:
+        """JSON schema of the answers that its question takes, for the forms of user interfaces.
+
+        Raises:
+            BusinessRuleViolation: The thread asks nothing.
+        """
+        return await self._client.records.answer_schema(self.id)
+
     async def cancel(self, reason: str = "asked by the driver") -> None:
         """Cancel the turn, and the threads below it; returns when that is recorded.
 

@@ -12,11 +12,12 @@ from actors.ports import Head, LiveEvent, NodeRunning, Store, TokenChunk
 from actors.protocol import TurnDone
 from actors.replay import replay, turn_outcome
 from actors.values import Values
-from graphs.errors import GreenroomError, NotFoundError
-from graphs.journal import EntryKind, JournalEntry
+from graphs.errors import BusinessRuleViolation, GreenroomError, NotFoundError
+from graphs.journal import EntryKind, JournalEntry, PauseKind
 from graphs.sessions import Session
 from graphs.state.schema import StateSchema
 from graphs.threads import MAIN, ThreadState, child_thread_id, path_of, session_of
+from graphs.workflow.answers import answer_schema
 from runtime import events as facts
 from runtime.results import StateDict, ThreadResult
 
@@ -72,6 +73,20 @@ class Records:
         ):
             return await self.thread(thread_id)
         return head
+
+    async def answer_schema(self, thread_id: str) -> dict[str, Any]:
+        """JSON schema of the answers that the question of a paused thread takes.
+
+        Raises:
+            BusinessRuleViolation: The thread asks nothing.
+        """
+        head = await self.thread(thread_id)
+        pause = head.cursor.pause
+        if pause is None or pause.kind is not PauseKind.HUMAN:
+            raise BusinessRuleViolation(
+                f"thread {thread_id} asks nothing: it is {head.cursor.status}", thread_id=thread_id
+            )
+        return answer_schema(await self._catalog.plan(head.thread.workflow), pause.node)
 
     async def state(self, thread_id: str, *, at: int | None = None) -> StateDict:
         """State of a thread after seq `at` (None: now). Raises `NotFoundError`, `CorruptRecord`."""

@@ -235,6 +235,10 @@ class ThreadHandle:
         """See `AsyncThread.answer`."""
         self._client._run(self._thread.answer(value))  # noqa: SLF001
 
+    def answer_schema(self) -> dict[str, Any]:
+        """See `AsyncThread.answer_schema`."""
+        return self._client._run(self._thread.answer_schema())  # noqa: SLF001
+
     def cancel(self, reason: str = "asked by the driver") -> None:
         """See `AsyncThread.cancel`."""
         self._client._run(self._thread.cancel(reason))  # noqa: SLF001

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from actors.ports import Head
+from graphs.journal import PauseKind
 from graphs.threads import session_of
 from runtime.cli.facts import EventPrinter
 from runtime.cli.output import JsonFlag, Output
@@ -91,8 +92,19 @@ async def _list(session_id: str | None, user_id: str | None, limit: int) -> list
 
 async def _show(thread_id: str) -> dict[str, Any]:
     async with stored_records(load_config()) as records:
-        head = await records.thread(thread_id)
-        return {**head_document(head), "state": plain(await records.state(thread_id))}
+        return await thread_document(records, thread_id)
+
+
+async def thread_document(records: Records, thread_id: str) -> dict[str, Any]:
+    """What `show` prints: the record, the state, and what the thread waits for, with the schema of its answers."""
+    head = await records.thread(thread_id)
+    document = {**head_document(head), "state": plain(await records.state(thread_id))}
+    pause = head.cursor.pause
+    if pause is not None:
+        document["pause"] = plain(pause)
+        if pause.kind is PauseKind.HUMAN:
+            document["pause"]["answer"] = await records.answer_schema(thread_id)
+    return document
 
 
 async def _family(root: str) -> list[Head]:
