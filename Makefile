@@ -18,7 +18,7 @@ test-slow: $(STAMP)
 	$(BIN)/python -m pytest tests -q -m slow
 
 faults: $(STAMP)  ## Kill every process at every message, and real ones at random
-	$(BIN)/python -m pytest tests/faults/test_companion.py -n 2 -q
+	$(BIN)/python -m pytest tests/faults/test_companion.py -n 2 -q --every-crash
 	$(BIN)/python -m pytest tests/faults --ignore tests/faults/test_companion.py -q -rP
 
 check: format lint types imports  ## All that needs no test to run

@@ -23,6 +23,7 @@ _OWN = [name for name in _INHERITED if name.startswith(("GREENROOM_", "RAY_"))]
 def pytest_addoption(parser: pytest.Parser) -> None:
     faults = parser.getgroup("faults")
     faults.addoption("--crash-point", type=int, help="run the tests of the companion with a crash at this point only")
+    faults.addoption("--every-crash", action="store_true", help="leave none out in the companion")
     faults.addoption("--chaos-seed", type=int, help="repeat the schedule of deaths of this seed")
 
 

@@ -64,6 +64,8 @@ class Crash:
     victim: str
     what: str = ""
     """What the point is; it must be the same in the run without a crash."""
+    again_after: int | None = None
+    """How many points later one more process is ended, while the first death is being dealt with."""
 
 
 @dataclass(eq=False)
@@ -127,7 +129,8 @@ class CrashWorld(LocalWorld):
         super().__init__(settings, store, LoopClock())
         self.lives: dict[str, Life] = {}
         self.points: list[Point] = []
-        self.crashed_at_s: float | None = None
+        self.struck: list[str] = []
+        """What has been ended."""
         self._crash = crash
         self._counting = False
         self._restarts: set[asyncio.Task[Any]] = set()
@@ -190,18 +193,32 @@ class CrashWorld(LocalWorld):
             return False
         number = len(self.points)
         self.points.append(Point(number, what, tuple(dict.fromkeys(victims))))
+        victim = self._victim(self.points[-1])
+        if victim is not None:
+            self.struck.append(victim)
+            if victim != STORE:
+                self.vanish(victim)
+        return victim == STORE
+
+    def _victim(self, point: Point) -> str | None:
+        """Who is to be ended at this point."""
         crash = self._crash
-        if crash is None or crash.point != number:
-            return False
-        assert what == crash.what, f"point {number} is {what!r}, and was {crash.what!r} before: runs differ"
-        self.crashed_at_s = asyncio.get_running_loop().time()
-        if crash.victim == STORE:
-            return True
-        self.vanish(crash.victim)
-        return False
+        if crash is None or point.number < crash.point:
+            return None
+        if point.number == crash.point:
+            assert point.what == crash.what, f"{point} was {crash.what!r} before: runs differ"
+            return crash.victim
+        if crash.again_after is None or len(self.struck) > 1 or point.number < crash.point + crash.again_after:
+            return None
+        victims = [victim for victim in point.victims if not victim.startswith(DRIVER) and self._lives(victim)]
+        return victims[point.number % len(victims)] if victims else None
+
+    def _lives(self, victim: str) -> bool:
+        return victim == STORE or not self.lives[victim].is_dead
 
 
 STORE = "store"
+DRIVER = "driver"
 
 
 class View:
@@ -366,9 +383,6 @@ def _lost() -> StoreUnavailable:
     return StoreUnavailable("the store went away", url="memory://")
 
 
-DRIVER = "driver"
-
-
 class Driver(AsyncClient):
     """A driver that is a process of its own."""
 
@@ -396,7 +410,8 @@ async def crashing(crash: Crash | None, **options: Any) -> AsyncIterator[tuple[D
     left = asyncio.all_tasks() - {asyncio.current_task()}
     if left:
         await asyncio.wait(left, timeout=PATIENCE_S)
-    assert {task for task in left if not task.done()} == set()
+    stuck = [f"{task.get_name()}: {task.get_stack()}" for task in left if not task.done()]
+    assert not stuck, f"these tasks are left: {stuck}"
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
