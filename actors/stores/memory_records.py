@@ -8,7 +8,7 @@ import msgspec
 
 from actors.stores import keys
 from actors.stores.memory_journal import MemoryIndex, MemoryJournal
-from actors.stores.records import INTERACTION, SESSION, open_bytes, seal_bytes, with_input
+from actors.stores.records import INTERACTION, SESSION, open_bytes, open_interaction, open_session, seal_bytes
 from graphs.sessions import Session, UserInteraction
 from graphs.threads import ThreadState, main_thread_id
 
@@ -33,7 +33,7 @@ class MemorySessions:
 
     async def create(self, session: Session) -> Session:
         """Store unless the id exists; the stored one is returned."""
-        stored = self._open(session.id, self.records.setdefault(session.id, SESSION.encode(session)))
+        stored = open_session(session.id, self.records.setdefault(session.id, SESSION.encode(session)))
         self._index.active.setdefault(session.id, stored.created_at)
         return stored
 
@@ -60,8 +60,8 @@ class MemorySessions:
         interactions = self.interactions.get(session_id, [])
         if not 0 < turn <= len(interactions):
             return None
-        interaction = INTERACTION.decode(interactions[turn - 1], key=keys.interactions(session_id))
-        return with_input(interaction, self._index.inputs.get((session_id, turn)), turn)
+        content = self._index.inputs.get((session_id, turn))
+        return open_interaction(session_id, turn, interactions[turn - 1], content)
 
     def size(self, session_id: str) -> int:
         """Bytes of what is stored of a session besides its threads."""
@@ -83,16 +83,13 @@ class MemorySessions:
     async def find_by_id(self, session_id: str) -> Session | None:
         """The session, if there is one. Raises `CorruptRecord`."""
         blob = self.records.get(session_id)
-        return None if blob is None else self._open(session_id, blob)
+        return None if blob is None else open_session(session_id, blob)
 
     async def list(self, *, user_id: str | None = None, limit: int = 100) -> list[Session]:
         """Newest first. Raises `CorruptRecord`."""
-        sessions = [self._open(session_id, blob) for session_id, blob in self.records.items()]
+        sessions = [open_session(session_id, blob) for session_id, blob in self.records.items()]
         sessions.sort(key=lambda session: (session.created_at, session.id.encode()), reverse=True)
         return [session for session in sessions if user_id in (None, session.user_id)][: max(limit, 0)]
-
-    def _open(self, session_id: str, blob: bytes) -> Session:
-        return SESSION.decode(blob, key=keys.session(session_id))
 
 
 class MemoryWorkflows:

@@ -51,17 +51,22 @@ class Codec(Generic[T]):
             raise CorruptRecord(f"{key}: {error}", key=key, thread_id=thread_id, seq=seq) from error
 
 
-def with_input(interaction: UserInteraction, blob: bytes | None, turn: int) -> UserInteraction:
-    """A stored interaction with its sealed input, if that is there still. Raises `CorruptRecord`."""
-    if blob is None:
-        return interaction
-    key = keys.inputs(interaction.session_id)
-    thread_id = main_thread_id(interaction.session_id)
+def open_session(session_id: str, blob: bytes) -> Session:
+    """A stored session. Raises `CorruptRecord`."""
+    return SESSION.decode(blob, key=keys.session(session_id), thread_id=main_thread_id(session_id))
+
+
+def open_interaction(session_id: str, turn: int, blob: bytes, content: bytes | None) -> UserInteraction:
+    """A stored interaction with its input, if that is there still. Raises `CorruptRecord`."""
+    thread_id = main_thread_id(session_id)
     try:
-        content = open_bytes(blob, key=key, thread_id=thread_id)
+        interaction = INTERACTION.decode(blob, key=keys.interactions(session_id), thread_id=thread_id)
+        if content is None:
+            return interaction
+        given = open_bytes(content, key=keys.inputs(session_id), thread_id=thread_id)
     except CorruptRecord as error:
         raise CorruptRecord(f"{error.message} (turn {turn})", **error.fields) from None
-    return msgspec.structs.replace(interaction, content=content)
+    return msgspec.structs.replace(interaction, content=given)
 
 
 THREAD = Codec(Thread)

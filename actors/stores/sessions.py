@@ -10,7 +10,7 @@ import msgspec
 
 from actors.stores import keys
 from actors.stores.link import RedisLink
-from actors.stores.records import INTERACTION, SESSION, seal_bytes, with_input
+from actors.stores.records import INTERACTION, SESSION, open_interaction, open_session, seal_bytes
 from actors.stores.writer import Part, ScriptWriter
 from graphs.sessions import Session, UserInteraction
 from graphs.threads import main_thread_id
@@ -33,7 +33,7 @@ class RedisSessions:
     async def create(self, session: Session) -> Session:
         """Store unless the id exists; the stored one is returned."""
         blob = await self._link.run(partial(self._create, session))
-        stored = SESSION.decode(blob, key=keys.session(session.id))
+        stored = open_session(session.id, blob)
         # Also when it existed: whoever stored it may have died before this.
         await self._link.run(partial(self._index, stored))
         return stored
@@ -65,7 +65,7 @@ class RedisSessions:
         ]
         turn, blob = await self._writer.script("accept", script_keys, args)
         if turn == 1:  # it may be new, or whoever stored it may have died before this
-            stored = SESSION.decode(blob, key=keys.session(session.id))
+            stored = open_session(session.id, blob)
             entry = repr(stored.created_at), stored.id
             indexes = keys.SESSIONS, keys.user_sessions(stored.user_id)
             await asyncio.gather(*(self._writer.command(b"ZADD", index, *entry) for index in indexes))
@@ -78,14 +78,13 @@ class RedisSessions:
         blob, content = await self._link.run(partial(self._interaction, session_id, turn))
         if blob is None:
             return None
-        interaction = INTERACTION.decode(blob, key=keys.interactions(session_id))
-        return with_input(interaction, content, turn)
+        return open_interaction(session_id, turn, blob, content)
 
     async def find_by_id(self, session_id: str) -> Session | None:
         """The session, if there is one. Raises `CorruptRecord`."""
         key = keys.session(session_id)
         blob = await self._link.run(lambda: self._link.client.hget(key, _FIELD))
-        return None if blob is None else SESSION.decode(blob, key=key)
+        return None if blob is None else open_session(session_id, blob)
 
     async def list(self, *, user_id: str | None = None, limit: int = 100) -> list[Session]:
         """Newest first. Raises `CorruptRecord`."""
@@ -96,11 +95,7 @@ class RedisSessions:
             member.decode() for member in await self._link.run(lambda: self._link.client.zrevrange(index, 0, limit - 1))
         ]
         blobs = await self._link.run(partial(self._load, ids))
-        return [
-            SESSION.decode(blob, key=keys.session(session_id))
-            for session_id, blob in zip(ids, blobs, strict=True)
-            if blob is not None
-        ]
+        return [open_session(session_id, blob) for session_id, blob in zip(ids, blobs, strict=True) if blob is not None]
 
     async def _interaction(self, session_id: str, turn: int) -> Sequence[bytes | None]:
         async with self._link.client.pipeline(transaction=False) as pipeline:

@@ -9,7 +9,7 @@ from actors.stores.link import RedisLink
 from actors.stores.records import SNAPSHOT
 from graphs.journal import CorruptRecord
 from graphs.state.snapshots import StateSnapshot
-from graphs.threads import session_of
+from graphs.threads import main_thread_id, session_of
 
 
 class RedisSnapshots:
@@ -82,7 +82,7 @@ class MemorySnapshots:
 def _open(session_id: str, snapshot_id: str, blob: bytes) -> StateSnapshot:
     key = keys.named_snapshots(session_id)
     try:
-        return SNAPSHOT.decode(blob, key=key)
+        return SNAPSHOT.decode(blob, key=key, thread_id=main_thread_id(session_id))
     except CorruptRecord as error:
         raise CorruptRecord(f"{error.message} (snapshot {snapshot_id})", **error.fields) from error
 

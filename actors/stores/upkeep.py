@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from actors.stores import keys
 from actors.stores.checks import at_work
 from actors.stores.link import RedisLink
-from actors.stores.records import SESSION
+from actors.stores.records import open_session
 from graphs.journal import CorruptRecord
 from graphs.threads import main_thread_id
 
@@ -84,7 +84,7 @@ class RedisUpkeep:
         key = keys.session(session_id)
         blob = await self._link.run(lambda: self._link.client.hget(key, "session"))
         try:
-            return "" if blob is None else SESSION.decode(blob, key=key).user_id
+            return "" if blob is None else open_session(session_id, blob).user_id
         except CorruptRecord:
             return ""  # its user's index names it for good; lists leave out what is not there
 
