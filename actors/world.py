@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+import tenacity
 
 from actors import machine, remote
 from actors.clock import SystemClock
@@ -36,6 +37,9 @@ _SLICE_S = 0.25
 """Patience is counted in the turns of whoever waits, so that one who was held up himself does not blame others."""
 _SUSPICION_S = 30.0
 """How long nothing is started on a node whose processes have vanished all at once, if there are others."""
+
+_RESTART_S = 60.0
+"""How long a process is waited for that Ray is starting again."""
 
 
 class RayWorld:
@@ -99,7 +103,7 @@ class RayWorld:
         self._nodes[address] = node_id
         actor = await asyncio.to_thread(partial(remote.create, _FACTORY, spec, address, node_id=node_id))
         try:
-            await remote.start(actor)
+            await _started(actor)
             info = await self._info(actor, address)
         except BaseException:
             self._nodes.pop(address, None)
@@ -219,6 +223,17 @@ async def _ping_later(actor: ActorHandle) -> tuple[str, int]:
 
 def _is_unavailable(error: BaseException | None) -> bool:
     return isinstance(error, DestinationDied) and bool(error.fields.get("unavailable"))
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception(_is_unavailable),
+    wait=tenacity.wait_exponential_jitter(multiplier=0.05, max=0.5, jitter=0.05),
+    stop=tenacity.stop_after_delay(_RESTART_S),
+    reraise=True,
+)
+async def _started(actor: ActorHandle) -> None:
+    """Wait until a process has started; one that Ray is starting again just now is not ended for that."""
+    await remote.start(actor)
 
 
 def build(settings: bytes) -> ActorProcess:
