@@ -192,6 +192,19 @@ class SnapshotRepository(Protocol):
         """Ids of sessions that have had any, in order."""
 
 
+class Cache(Protocol):
+    """What was worked out once and never changes. It may be gone at any time."""
+
+    async def get(self, key: str) -> bytes | None:
+        """The blob, if it is there."""
+
+    async def set(self, key: str, blob: bytes, *, ttl_s: float) -> None:
+        """Keep a blob for so long."""
+
+    async def delete(self, key: str) -> None:
+        """Forget a blob, if it is there."""
+
+
 class Upkeep(Protocol):
     """How large sessions are, which have been idle, and getting rid of them."""
 
@@ -255,6 +268,10 @@ class Store(Protocol):
     @property
     def snapshots(self) -> SnapshotRepository:
         """Named snapshots."""
+
+    @property
+    def cache(self) -> Cache:
+        """Past states."""
 
     @property
     def upkeep(self) -> Upkeep:

@@ -21,6 +21,9 @@ from graphs.workflow.answers import answer_schema
 from runtime import events as facts
 from runtime.results import StateDict, ThreadResult
 
+PAST_TTL_S = 600.0
+"""How long a past state that somebody has read is remembered."""
+
 
 class Records:
     """Reads a store.
@@ -96,8 +99,21 @@ class Records:
         if head is None:
             session = await self.session(session_of(thread_id))
             return StateDict((await self.schema(session.workflow_id)).initial())
-        replayed = await replay(self.store.journal, head.thread, self.schema, at=at)
-        return await self.loaded(thread_id, await self.schema(head.thread.workflow), replayed.state)
+        schema = await self.schema(head.thread.workflow)
+        return await self.loaded(thread_id, schema, await self._replayed(head, schema, at))
+
+    async def _replayed(self, head: Head, schema: StateSchema, at: int | None) -> dict[str, Any]:
+        """State of a thread after seq `at`. Past ones never change: they are remembered for some minutes."""
+        if at is None:
+            return (await replay(self.store.journal, head.thread, self.schema)).state
+        # A session that was deleted may begin anew with the same id, at another time.
+        key = f"state:{head.thread.id}@{at}:{head.thread.created_at!r}"
+        known = await self.store.cache.get(key)
+        if known is not None:
+            return schema.decode_state(known)
+        state = (await replay(self.store.journal, head.thread, self.schema, at=at)).state
+        await self.store.cache.set(key, schema.encode_state(state), ttl_s=PAST_TTL_S)
+        return state
 
     async def result(self, thread_id: str, turn: int) -> ThreadResult:
         """The result of a turn, waiting until it is over or paused for somebody."""

@@ -126,6 +126,7 @@ class _Kept:
         self.values = store.values
         self.snapshots = store.snapshots
         self.upkeep = store.upkeep
+        self.cache = store.cache
         self.workflows = store.workflows
         self.next_incarnation = store.next_incarnation
         self.ping = store.ping

@@ -81,6 +81,11 @@ def named_snapshots(session_id: str) -> str:
     return f"gr:{{{session_id}}}:snapshots"
 
 
+def cached(key: str) -> str:
+    """String that expires: something that was worked out, sealed."""
+    return f"gr:cache:{key}"
+
+
 def live(thread_id: str) -> str:
     """Stream of a thread's live events."""
     return f"gr:{{{session_of(thread_id)}}}:l:{path_of(thread_id)}"

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from actors.stores.cache import MemoryCache
 from actors.stores.memory_journal import MemoryIndex, MemoryJournal, MemoryLiveFeed
 from actors.stores.memory_records import MemorySessions, MemoryWorkflows
 from actors.stores.memory_upkeep import MemoryUpkeep
@@ -24,6 +25,7 @@ class MemoryStore:
         self.values = MemoryValues()
         self.snapshots = MemorySnapshots()
         self.upkeep = MemoryUpkeep(self.journal, self.sessions, self.values, self.snapshots, index)
+        self.cache = MemoryCache()
         self.workflows = MemoryWorkflows()
         self._incarnations = itertools.count(1)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.stores import keys
+from actors.stores.cache import RedisCacheAdapter
 from actors.stores.journal import RedisJournal
 from actors.stores.link import RedisLink
 from actors.stores.live import RedisLiveFeed
@@ -29,6 +30,7 @@ class RedisStore:
         self.values = RedisValues(link)
         self.snapshots = RedisSnapshots(link)
         self.upkeep = RedisUpkeep(link)
+        self.cache = RedisCacheAdapter(link)
         self.workflows = RedisWorkflows(link)
 
     @classmethod
