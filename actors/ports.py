@@ -85,7 +85,7 @@ class Journal(Protocol):
         """The newest snapshot with seq <= `at` (None: the newest). Only the newest is kept, and that at seq 0."""
 
     async def threads(self, session_id: str) -> list[Head]:
-        """Records of all threads of a session, oldest first."""
+        """Records of all threads of a session at one instant, oldest first."""
 
     async def open_threads(self) -> Mapping[str, str]:
         """Root threads somebody has to work on -> the host that took or accepted them last.

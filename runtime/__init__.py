@@ -24,6 +24,7 @@ from graphs.policies import RetryPolicy
 from graphs.state.changes import HistoryOperation, StateChange, StateHistoryEntry
 from graphs.state.reducers import add, add_messages, append, last_value, merge
 from graphs.state.refs import ValueRef
+from graphs.state.snapshots import CheckpointType, SnapshotMetadata, StateSnapshot, ThreadSnapshot
 from graphs.threads import Durability, ThreadPriority, ThreadState
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder as Graph
@@ -60,6 +61,7 @@ __all__ = [
     "BranchesStarted",
     "BusinessRuleViolation",
     "Cancelled",
+    "CheckpointType",
     "ConfigError",
     "Durability",
     "Event",
@@ -85,14 +87,17 @@ __all__ = [
     "RetryPolicy",
     "Runtime",
     "ServiceError",
+    "SnapshotMetadata",
     "StateChange",
     "StateDict",
     "StateHistoryEntry",
     "StateInvalid",
+    "StateSnapshot",
     "StepLimitExceeded",
     "ThreadFinished",
     "ThreadPriority",
     "ThreadResult",
+    "ThreadSnapshot",
     "ThreadState",
     "Token",
     "ToolCall",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
@@ -11,11 +11,13 @@ from actors.ports import Head
 from actors.protocol import Message, TurnAccepted, TurnDone
 from actors.replay import settled
 from graphs.sessions import Session
+from graphs.state.snapshots import StateSnapshot
 from graphs.threads import Durability, ThreadPriority, ThreadState, is_root, main_thread_id
 from runtime.errors import ResultTimeout
 from runtime.events import Event
 from runtime.past import PastClient, ThreadPast
 from runtime.results import ThreadResult
+from runtime.snapshots import SnapshotService
 
 _Reply = TypeVar("_Reply", bound=Message)
 
@@ -125,6 +127,51 @@ class AsyncSession:
         """
         accepted = await self._client.start_turn(self._home, content, priority, durability, False, TurnAccepted)
         return AsyncThread(self._client, accepted.thread_id, turn=accepted.turn)
+
+    async def submit_all(
+        self,
+        contents: Iterable[Mapping[str, Any]],
+        *,
+        priority: ThreadPriority | str = ThreadPriority.NORMAL,
+        durability: Durability | str | None = None,
+    ) -> list[AsyncThread]:
+        """Start turns that follow each other in this order, each beginning with the state the one before it left.
+
+        They run without anyone waiting for them. None is started unless all inputs fit the state. Turns of other
+        drivers may come between them.
+
+        Raises:
+            StateInvalid: An input does not fit the state; all problems are listed.
+            Overloaded: Too many turns are waiting; those before are started.
+        """
+        contents = list(contents)
+        schema = await self._client.records.schema(self._session.workflow_id)
+        for content in contents:
+            schema.check_input(content)
+        return [await self.submit(content, priority=priority, durability=durability) for content in contents]
+
+    async def snapshot(
+        self, *, name: str = "", description: str = "", tags: Collection[str] = (), expires_s: float | None = None
+    ) -> StateSnapshot:
+        """Name the points where all its threads are now, at one instant, under one id. See `AsyncThread.snapshot`."""
+        return await SnapshotService(self._client.records).create_session_snapshot(
+            self.id, name=name, description=description, tags=tags, expires_s=expires_s
+        )
+
+    async def snapshots(self) -> list[StateSnapshot]:
+        """Named snapshots of it and of its threads, oldest first."""
+        return await SnapshotService(self._client.records).of_session(self.id)
+
+    async def restore(self, snapshot: StateSnapshot | str) -> None:
+        """Take its main thread and its what-if branches back to where they were at a snapshot of it.
+
+        Those that have not changed since, and those that did not exist then, stay as they are.
+
+        Raises:
+            NotFoundError: There is no such snapshot.
+            BusinessRuleViolation: One of the threads is running; then none is restored.
+        """
+        await SnapshotService(self._client.records).restore_session(self._client, self.id, snapshot)
 
     async def threads(self) -> list[Head]:
         """Records of all its threads, oldest first."""

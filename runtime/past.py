@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol, Self
 
 from graphs.errors import BusinessRuleViolation
 from graphs.state.changes import StateChange, StateHistoryEntry
+from graphs.state.snapshots import StateSnapshot, ThreadSnapshot
 from graphs.threads import ThreadState, ThreadType, root_of
 from runtime.history import HistoryService
 from runtime.records import Records
 from runtime.results import StateDict
+from runtime.snapshots import SnapshotService
 
 
 class PastClient(Protocol):
@@ -81,6 +83,41 @@ class ThreadPast:
             StateInvalid: The update does not fit the state; all problems are listed.
         """
         return self._of(*await self._client.branch(self.id, at, update, name))
+
+    async def snapshot(
+        self, *, name: str = "", description: str = "", tags: Collection[str] = (), expires_s: float | None = None
+    ) -> StateSnapshot:
+        """Name the point where the thread is now, to find it again. It stores no state: what was stays readable.
+
+        Args:
+            name: What people call it.
+            description: A sentence for people.
+            tags: Words to find it by; `keep` keeps it from being removed as one of too many.
+            expires_s: Seconds after which it is gone; None: it stays.
+        """
+        return await SnapshotService(self._client.records).create_snapshot(
+            self.id, name=name, description=description, tags=tags, expires_s=expires_s
+        )
+
+    async def snapshots(self) -> list[ThreadSnapshot]:
+        """Points to go back to: those with a name, ends of turns, failed ones too, and pauses."""
+        return await SnapshotService(self._client.records).of_thread(self.id)
+
+    async def restore(self, snapshot: StateSnapshot | ThreadSnapshot | str | int) -> None:
+        """Give the thread the state it had at a snapshot; returns when that is recorded.
+
+        The next turn begins with that state. What has been since stays in the journal. If a person was asked there, the
+        question is asked again; else the thread is at rest, also if the snapshot is from the middle of a turn: use
+        `branch` to go on from there.
+
+        Args:
+            snapshot: A snapshot, its id, or a seq of this thread.
+
+        Raises:
+            NotFoundError: There is no such snapshot or seq.
+            BusinessRuleViolation: The thread is running.
+        """
+        await SnapshotService(self._client.records).restore_snapshot(self._client, self.id, snapshot)
 
     async def promote(self) -> None:
         """Make the state of this what-if branch that of the thread it came from: of the session, or another branch.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Collection, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -11,6 +11,7 @@ from actors.ports import Head
 from actors.protocol import Cluster
 from graphs.sessions import Session
 from graphs.state.changes import StateChange, StateHistoryEntry
+from graphs.state.snapshots import StateSnapshot, ThreadSnapshot
 from graphs.threads import Durability, ThreadPriority, ThreadState
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder
@@ -176,6 +177,33 @@ class SessionHandle:
         thread = self._client._run(submitting)  # noqa: SLF001
         return ThreadHandle(self._client, thread)
 
+    def submit_all(
+        self,
+        contents: Iterable[Mapping[str, Any]],
+        *,
+        priority: ThreadPriority | str = ThreadPriority.NORMAL,
+        durability: Durability | str | None = None,
+    ) -> list[ThreadHandle]:
+        """See `AsyncSession.submit_all`."""
+        submitting = self._session.submit_all(contents, priority=priority, durability=durability)
+        return [ThreadHandle(self._client, thread) for thread in self._client._run(submitting)]  # noqa: SLF001
+
+    def snapshot(
+        self, *, name: str = "", description: str = "", tags: Collection[str] = (), expires_s: float | None = None
+    ) -> StateSnapshot:
+        """See `AsyncSession.snapshot`."""
+        return self._client._run(  # noqa: SLF001
+            self._session.snapshot(name=name, description=description, tags=tags, expires_s=expires_s)
+        )
+
+    def snapshots(self) -> list[StateSnapshot]:
+        """See `AsyncSession.snapshots`."""
+        return self._client._run(self._session.snapshots())  # noqa: SLF001
+
+    def restore(self, snapshot: StateSnapshot | str) -> None:
+        """See `AsyncSession.restore`."""
+        self._client._run(self._session.restore(snapshot))  # noqa: SLF001
+
     def threads(self) -> list[Head]:
         """See `AsyncSession.threads`."""
         return self._client._run(self._session.threads())  # noqa: SLF001
@@ -222,6 +250,22 @@ class ThreadHandle:
     def branch(self, at: int | None = None, update: Mapping[str, Any] | None = None, *, name: str = "") -> ThreadHandle:
         """See `AsyncThread.branch`."""
         return ThreadHandle(self._client, self._client._run(self._thread.branch(at, update, name=name)))  # noqa: SLF001
+
+    def snapshot(
+        self, *, name: str = "", description: str = "", tags: Collection[str] = (), expires_s: float | None = None
+    ) -> StateSnapshot:
+        """See `AsyncThread.snapshot`."""
+        return self._client._run(  # noqa: SLF001
+            self._thread.snapshot(name=name, description=description, tags=tags, expires_s=expires_s)
+        )
+
+    def snapshots(self) -> list[ThreadSnapshot]:
+        """See `AsyncThread.snapshots`."""
+        return self._client._run(self._thread.snapshots())  # noqa: SLF001
+
+    def restore(self, snapshot: StateSnapshot | ThreadSnapshot | str | int) -> None:
+        """See `AsyncThread.restore`."""
+        self._client._run(self._thread.restore(snapshot))  # noqa: SLF001
 
     def promote(self) -> None:
         """See `AsyncThread.promote`."""

@@ -43,6 +43,7 @@ class RedisJournal:
         self._writer = writer
         self._create = link.script("create")
         self._snapshot = link.script("snapshot")
+        self._threads = link.script("threads")
         self._keep = link.script("keep")
         self._tail = Tail(link)
 
@@ -195,21 +196,10 @@ class RedisJournal:
         return open_snapshot(blob, key=key, thread_id=thread_id, seq=seq)
 
     async def threads(self, session_id: str) -> list[Head]:
-        """Records of all threads of a session, oldest first. Raises `CorruptRecord`."""
-        paths = await self._link.run(lambda: self._link.client.lrange(keys.threads(session_id), 0, -1))
-        ids = [f"{session_id}:{path.decode()}" for path in paths]
-        heads: list[Head] = []
-        for start in range(0, len(ids), _PAGE):
-            page = ids[start : start + _PAGE]
-            records = await self._link.run(partial(self._records, page))
-            heads += [_head(thread_id, fields) for thread_id, fields in zip(page, records, strict=True)]
-        return heads
-
-    async def _records(self, thread_ids: list[str]) -> list[list[bytes]]:
-        async with self._link.client.pipeline(transaction=False) as pipeline:
-            for thread_id in thread_ids:
-                pipeline.hmget(keys.record(thread_id), _FIELDS)
-            return await pipeline.execute()
+        """Records of all threads of a session at one instant, oldest first. Raises `CorruptRecord`."""
+        root = keys.record(f"{session_id}:")
+        found = await self._link.run(lambda: self._threads(keys=[keys.threads(session_id)], args=[root, *_FIELDS]))
+        return [_head(f"{session_id}:{path.decode()}", fields) for path, fields in found]
 
     async def open_threads(self) -> Mapping[str, str]:
         """Root threads somebody has to work on -> the host that took or accepted them last."""

@@ -30,7 +30,7 @@ class SnapshotMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     description: str = ""
     tags: tuple[str, ...] = ()
     size_bytes: int = 0
-    """Of the encoded state it stands for; of all states, if it is of a session."""
+    """Of the encoded state it stands for; of a session, those of the threads that run by themselves."""
 
 
 class StateSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
