@@ -170,7 +170,7 @@ class SnapshotService:
     ) -> StateSnapshot:
         now = time.time()
         snapshot = StateSnapshot(
-            id=secrets.token_hex(8),
+            id=f"snap-{secrets.token_hex(8)}",
             state_id=heads[0].thread.id,
             seq=heads[0].seq,
             created_at=now,

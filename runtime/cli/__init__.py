@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from graphs.errors import ErrorInfo, GreenroomError
-from runtime.cli import demo, doctor, graphs, run, services, sessions, threads, tools, workflows
+from runtime.cli import demo, doctor, graphs, past, run, services, sessions, snapshots, threads, tools, workflows
 from runtime.cli.output import ExitCode, Output
 from runtime.errors import ConfigError
 
@@ -35,7 +35,10 @@ app.command()(doctor.doctor)
 app.command()(demo.demo)
 app.command()(run.run)
 app.add_typer(graphs.app, name="graph")
+for command in (past.branch, past.history, past.diff, past.promote):
+    threads.app.command()(command)
 app.add_typer(threads.app, name="threads")
+app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(tools.app, name="tools")

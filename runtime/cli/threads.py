@@ -115,7 +115,7 @@ async def _family(root: str) -> list[Head]:
             return await records.store.journal.threads(root)
         await records.thread(root)
         heads = await records.store.journal.threads(session_of(root))
-        return [head for head in heads if head.thread.id == root or head.thread.id.startswith(f"{root}.")]
+        return [head for head in heads if head.thread.id == root or head.thread.id.startswith((f"{root}.", f"{root}~"))]
 
 
 async def _events(thread_id: str, follow: bool, after: int, printer: EventPrinter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from actors.ports import Head
-from graphs.threads import ThreadState, path_of
+from graphs.threads import ThreadState, is_root, path_of
 from runtime.documents import plain
 
 STYLES: Mapping[str, str] = {
@@ -59,8 +60,10 @@ def nested(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def parent_of(thread_id: str) -> str:
-    """Id of the thread that forked `thread_id`; empty for a main thread."""
-    return thread_id.rsplit(".", 2)[0] if path_of(thread_id).count(".") > 1 else ""
+    """Id of the thread that forked `thread_id`, or that it has branched from; empty for a main thread."""
+    if not is_root(thread_id):
+        return thread_id.rsplit(".", 2)[0]
+    return thread_id.rpartition("~")[0] if "~" in path_of(thread_id) else ""
 
 
 def drawn(roots: Sequence[Mapping[str, Any]], title: str, label: Callable[[Mapping[str, Any]], Text]) -> Tree:
@@ -93,6 +96,8 @@ def clock(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
-def _order(thread_id: str) -> tuple[str, list[int]]:
+def _order(thread_id: str) -> tuple[str, list[tuple[int, bool, str]]]:
+    """By seq; the threads of a fork before the what-if branches from there."""
     session, _, path = thread_id.rpartition(":")
-    return session, [int(part) for part in path.split(".")]
+    parts = re.findall("([.~-]?)([^.~-]+)", path)
+    return session, [(int(part), mark == "~", "") if part.isdecimal() else (0, False, part) for mark, part in parts]

@@ -271,7 +271,7 @@ async def test_a_branch_of_a_thread_that_asks_asks_too() -> None:
         await thread.answer("green")
         answered = await thread.branch(at=4, update={"notes": "more"})
 
-        assert (asked.status, asked.pause.question if asked.pause else "") == ("paused", "What about tea?")
+        assert (asked.status, asked.pause.question if asked.pause else "") == ("paused", "What about coffee?")
         assert result.state.notes == ["before", "black", "after"]
         assert (await thread.result()).state.notes == ["before", "green", "after"]
         assert (await answered.result()).state.notes == ["before", "green", "more", "after"]

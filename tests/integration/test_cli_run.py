@@ -215,3 +215,50 @@ def test_a_store_that_cannot_be_reached_is_told_in_one_line(greenroom, arguments
     assert outcome[2].startswith("error: the store at redis://127.0.0.1:1/0 cannot be reached")
     assert outcome[2].count("\n") == 1
     assert "hush" not in outcome[2]
+
+
+def test_another_way_is_tried_compared_and_taken(greenroom):
+    main = greenroom.json("run", "squares.py:g", "--input", '{"items": [1, 2]}')["thread_id"]
+    session = main.removesuffix(":0")
+    made = greenroom.json("snapshots", "create", session, "--name", "first", "--tag", "keep")
+    branched = greenroom.json("threads", "branch", main, "--at", "1", "--set", "items=[3, 4]", "--name", "others")
+    alt = branched["thread_id"]
+    compared = greenroom.json("threads", "diff", main, "4", "--other", alt)
+    (tree,) = greenroom.json("threads", "tree", main)
+    greenroom.json("threads", "promote", alt)
+    promoted = greenroom.json("threads", "show", main)
+    greenroom.json("snapshots", "restore", session, made["id"])
+    restored = greenroom.json("threads", "show", main)
+    history = greenroom.json("threads", "history", main)
+
+    assert branched["state"] == {"items": [3, 4], "squares": [9, 16], "notes": ["2 squares"]}
+    assert [(each["field_path"], each["old_value"], each["new_value"]) for each in compared] == [
+        ("items[0]", 1, 3),
+        ("items[1]", 2, 4),
+        ("squares[0]", 1, 9),
+        ("squares[1]", 4, 16),
+    ]
+    assert [child["thread_id"] for child in tree["children"]] == [f"{main}.1.0", f"{main}.1.1", alt]
+    assert promoted["state"] == branched["state"]
+    assert restored["state"]["squares"] == [1, 4]
+    assert [(each["seq"], each["operation"]) for each in history] == [
+        (1, "create"),
+        (2, "update"),
+        (3, "update"),
+        (5, "restore"),
+        (6, "restore"),
+    ]
+    assert [each["type"] for each in greenroom.json("snapshots", "ls", main)] == ["automatic", "named"]
+    assert [each["name"] for each in greenroom.json("snapshots", "ls", session)] == ["first"]
+    assert "squares[0]" in greenroom("threads", "history", main)[1]
+    for arguments, message in (
+        (("threads", "promote", main), "is no what-if branch"),
+        (("threads", "branch", "nobody:0"), "no thread 'nobody:0'"),
+        (("snapshots", "restore", session, "nothing"), "snapshot 'nothing'"),
+        (("threads", "diff", main, "99"), "has no seq 99"),
+    ):
+        code, printed, errors = greenroom(*arguments)
+        assert (code, printed) == (1, "")
+        assert errors.startswith("error: ")
+        assert message in errors
+    assert greenroom("threads", "branch", main, "--set", "items")[0] == 2

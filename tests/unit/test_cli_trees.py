@@ -32,7 +32,17 @@ def document(thread_id: str, **fields) -> dict:
 
 @pytest.mark.parametrize(
     ("thread_id", "parent"),
-    [("s:0", ""), ("s:0.1.0", "s:0"), ("s:0.1.12.3.4", "s:0.1.12"), ("a.b:c:0", ""), ("a.b.c:0.1.0", "a.b.c:0")],
+    [
+        ("s:0", ""),
+        ("s:0.1.0", "s:0"),
+        ("s:0.1.12.3.4", "s:0.1.12"),
+        ("a.b:c:0", ""),
+        ("a.b.c:0.1.0", "a.b.c:0"),
+        ("s:0~3-ab", "s:0"),
+        ("s:0~3-ab.1.0", "s:0~3-ab"),
+        ("s:0.1.0~2-1f", "s:0.1.0"),
+        ("s~t:0", ""),
+    ],
 )
 def test_the_parent_of_a_thread_is_in_its_id(thread_id, parent):
     assert parent_of(thread_id) == parent
@@ -48,6 +58,21 @@ def test_threads_are_nested_in_the_order_in_which_they_were_forked():
                 document("s:0.2.2", children=[document("s:0.2.2.3.0", children=[])]),
                 document("s:0.2.10", children=[]),
                 document("s:0.10.0", children=[]),
+            ],
+        )
+    ]
+
+
+def test_what_if_branches_are_nested_too():
+    ids = ["s:0~2-ff.1.0", "s:0", "s:0~2-ff", "s:0.1.0", "s:0~10-1", "s:0.1.0~1-e"]
+
+    assert nested(map(document, ids)) == [
+        document(
+            "s:0",
+            children=[
+                document("s:0.1.0", children=[document("s:0.1.0~1-e", children=[])]),
+                document("s:0~2-ff", children=[document("s:0~2-ff.1.0", children=[])]),
+                document("s:0~10-1", children=[]),
             ],
         )
     ]
