@@ -34,7 +34,7 @@ def usage_document(usage: Usage) -> dict[str, int]:
 
 def result_document(result: ThreadResult, *, seconds: float) -> dict[str, Any]:
     """A result as `--json` prints it; `seconds` is how long the turn took as seen from here."""
-    return {
+    document = {
         "thread_id": result.thread_id,
         "turn": result.turn,
         "status": str(result.status),
@@ -44,6 +44,7 @@ def result_document(result: ThreadResult, *, seconds: float) -> dict[str, Any]:
         "state": plain(result.state),
         "error": None if result.error is None else plain(result.error),
     }
+    return document if result.pause is None else document | {"pause": plain(result.pause)}
 
 
 def event_document(event: Event) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -27,7 +27,7 @@ from runtime.client import AsyncClient
 from runtime.config import load_config
 from runtime.documents import as_yaml, result_document
 from runtime.errors import ResultTimeout
-from runtime.events import Token
+from runtime.events import Event, Paused, Token
 from runtime.handles import AsyncThread
 from runtime.results import ThreadResult
 from runtime.servers import ModelService
@@ -71,7 +71,8 @@ def run(
 ) -> None:
     """Run one turn of WORKFLOW in a new session and print its result.
 
-    The exit code is 1 if it fails. Ctrl-C cancels it.
+    A turn that asks a person is shown with its question; any driver answers it. The exit code is 1 if it fails. Ctrl-C
+    cancels it.
     """
     out = Output(as_json=as_json)
     content = run_input(input_json, input_file)
@@ -81,7 +82,7 @@ def run(
     order = _Order(workflow=workflow, source=source, content=content, stream=stream, timeout_s=timeout_s)
     result, seconds = asyncio.run(_run(order, _in_process(source) if local and source else _on_ray(order), out))
     _show(result, seconds, out, as_line=stream)
-    if result.status is not ThreadState.COMPLETED:
+    if result.status not in (ThreadState.COMPLETED, ThreadState.PAUSED):
         assert result.error is not None, "a thread that did not complete says why"
         info = result.error.info()
         text = f"thread {result.thread_id} {result.status}: {info.message}"
@@ -112,13 +113,13 @@ async def _follow(thread: AsyncThread, order: _Order, out: Output) -> ThreadResu
         async with asyncio.timeout(order.timeout_s) as limit:
             if order.stream:
                 printer = EventPrinter(as_json=out.as_json)
-                async for event in thread.events(children=True):
+                async for event in _events(thread):
                     printer.show(event)
             else:
                 with out.progress(f"running {thread.id}") as status:
                     if status is None:
                         return await thread.result()
-                    async for event in thread.events(children=True):
+                    async for event in _events(thread):
                         if not isinstance(event, Token):
                             status.update(Text(f"running {thread.id}: {one_line(describe(event))}"))
             return await thread.result()
@@ -134,6 +135,15 @@ async def _follow(thread: AsyncThread, order: _Order, out: Output) -> ThreadResu
     except asyncio.CancelledError:
         await cancel(thread, "interrupted")
         raise
+
+
+async def _events(thread: AsyncThread) -> AsyncGenerator[Event, None]:
+    """What happens until the turn is over, or waits for somebody."""
+    async with aclosing(thread.events(children=True)) as events:
+        async for event in events:
+            yield event
+            if isinstance(event, Paused) and event.thread_id == thread.id and event.pause.until is None:
+                return
 
 
 async def cancel(thread: AsyncThread, reason: str) -> None:
@@ -190,4 +200,6 @@ def _show(result: ThreadResult, seconds: float, out: Output, *, as_line: bool) -
     else:
         tokens = f", {result.usage.total_tokens} tokens" if result.usage.calls else ""
         out.line(f"thread {result.thread_id} {result.status} in {seconds:.2f} s at seq {result.seq}{tokens}")
+        if result.pause is not None and result.pause.question:
+            out.line(f"asks: {one_line(result.pause.question)}")
         out.line(as_yaml(result.state).rstrip())

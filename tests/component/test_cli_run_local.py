@@ -63,6 +63,13 @@ lost.edge(START, "one")
 lost.edge("one", "two")
 lost.edge("two", END)
 number = 5
+
+asking = Graph("asking", state=State)
+asking.wait("nap", seconds=0.01)
+asking.human("ask", question="Send {text}?", into="number")
+asking.edge(START, "nap")
+asking.edge("nap", "ask")
+asking.edge("ask", END)
 """
 
 SPEC = """
@@ -157,6 +164,19 @@ def test_events_as_json_end_with_the_result(greenroom, slow_model):
     assert kinds == ["TurnStarted", "NodeStarted", "NodeFinished", "ThreadFinished", "Result"]
     assert "".join(event["text"] for event in events if event["event"] == "Token") == "scripted: a"
     assert events[-1]["state"]["notes"] == ["scripted: a"]
+
+
+def test_a_turn_that_asks_a_person_is_shown_with_its_question(greenroom):
+    """Also with `--stream`; a timer before the question is waited for."""
+    arguments = ("run", "graphs_here.py:asking", "--local", "--input", '{"text": "it"}')
+    plain, streamed, as_json = greenroom(*arguments), greenroom(*arguments, "--stream"), greenroom(*arguments, "--json")
+    head, *rest = plain[1].splitlines()
+
+    assert (plain[0], streamed[0], as_json[0]) == (0, 0, 0)
+    assert re.fullmatch(r"thread \w+:0 paused in \d+\.\d\d s at seq 4", head)
+    assert rest == ["asks: Send it?", "text: it", "number: 0", "notes: []"]
+    assert "asks: Send it?" in streamed[1].splitlines()
+    assert json.loads(as_json[1])["pause"] == {"kind": "human", "node": "ask", "question": "Send it?"}
 
 
 def test_a_thread_that_fails_says_why_in_one_line(greenroom):
