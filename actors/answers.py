@@ -1,10 +1,10 @@
-"""Recording answers to the questions of paused threads, each once."""
+"""Letting paused threads go on: the answers to their questions, each recorded once, and those that somebody paused."""
 
 from __future__ import annotations
 
 import msgspec
 
-from actors.pauses import is_asked, not_asked
+from actors.pauses import is_asked, is_asked_to_pause, not_asked
 from actors.ports import Journal
 from actors.protocol import Answer
 from actors.thread import ThreadActor
@@ -28,3 +28,14 @@ async def answer(thread: ThreadActor, request: Answer) -> None:
         raise not_asked(thread.thread.id, thread.cursor)
     write = check_answer(thread.plan, thread.cursor.node, msgspec.json.decode(request.value))
     await thread.resume(write, request.operation_id)
+
+
+async def resume_tree(thread: ThreadActor) -> None:
+    """Let a thread go on that somebody has paused, and first those below it: it may find them paused else."""
+    services, fork = thread.services, thread.cursor.fork
+    if fork is not None:
+        below = f"{thread.thread.id}.{fork.seq}."
+        for head in await services.journal.threads(thread.thread.session_id):
+            if head.thread.id.startswith(below) and is_asked_to_pause(head.cursor):
+                await (await ThreadActor.activate(head.thread, services)).resume()
+    await thread.resume()

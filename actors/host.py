@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from actors.admission import Admission
-from actors.errors import DestinationDied, Fenced
+from actors.errors import ActiveElsewhere, DestinationDied, Fenced
 from actors.patience import patiently
+from actors.pauses import cannot_pause, goes_on
 from actors.ports import SessionRepository
 from actors.protocol import (
     Adopt,
@@ -23,9 +24,11 @@ from actors.protocol import (
     Done,
     HostDescribed,
     Message,
+    PauseThread,
     PoolChanged,
     Redeployed,
     RestoreThread,
+    ResumeThread,
     RunBranch,
     StartTurn,
     Stopped,
@@ -37,7 +40,7 @@ from actors.protocol import (
 from actors.session import SessionActor
 from actors.thread import ThreadActor, ThreadServices
 from graphs.errors import BusinessRuleViolation, NotFoundError
-from graphs.journal import EntryKind, Usage
+from graphs.journal import Cursor, EntryKind, Usage
 from graphs.sessions import Session
 from graphs.threads import Thread, ThreadState, is_root, main_thread_id, root_of, session_of
 
@@ -52,6 +55,8 @@ class _Branch:
     actor: ThreadActor | None = None
     cancelled: str | None = field(default=None)
     """Why it is to be cancelled, if that was asked before it was loaded."""
+    paused: str | None = field(default=None)
+    """Why it is to be paused, likewise."""
 
 
 class Host:
@@ -96,17 +101,25 @@ class Host:
                 return await self._begin_branch(request)
             case CancelThread():
                 return Stopped(usage=await self._cancel(request))
-            case Answer() | RestoreThread() | Adopt():
-                await self._carry_out(request)
-                return Done()
-            case PoolChanged(kind=kind, executors=executors):
-                self._services.executors.set(kind, executors)
-                return None
             case DescribeHost():
                 return self._describe()
+            case _:
+                await self._do(request)
+                return Done()
+
+    async def _do(self, request: object) -> None:
+        """Carry out a request that is answered by `Done`."""
+        match request:
+            case Answer() | ResumeThread() | RestoreThread():
+                await self._carry_out(request)
+            case PauseThread():
+                await self._pause(request)
+            case Adopt():
+                await self._adopt(request)
             case Redeployed(refs=refs):
                 self._services.catalog.forget(refs)
-                return Done()
+            case PoolChanged(kind=kind, executors=executors):
+                self._services.executors.set(kind, executors)
             case _:
                 raise BusinessRuleViolation(f"a host does not handle {type(request).__name__}")
 
@@ -120,15 +133,15 @@ class Host:
         with self._used(await self._root(request.thread_id), request.lost) as actor:
             return await actor.outcome(request.turn)
 
-    async def _carry_out(self, request: Answer | RestoreThread | Adopt) -> None:
-        if isinstance(request, Adopt):
-            await self._adopt(request)
-            return
+    async def _carry_out(self, request: Answer | ResumeThread | RestoreThread) -> None:
         with self._used(await self._root(root_of(request.thread_id)), request.lost) as actor:
-            if isinstance(request, Answer):
-                await patiently(self._services.clock, actor.answer, request)
-            else:
-                await patiently(self._services.clock, actor.restore, request)
+            match request:
+                case Answer():
+                    await patiently(self._services.clock, actor.answer, request)
+                case ResumeThread():
+                    await patiently(self._services.clock, actor.resume, request)
+                case RestoreThread():
+                    await patiently(self._services.clock, actor.restore, request)
 
     async def _adopt(self, request: Adopt) -> None:
         await asyncio.gather(*(self._adopt_one(thread_id, request.lost) for thread_id in request.threads))
@@ -223,8 +236,14 @@ class Host:
                 steps=request.steps,
                 durability=request.durability,
             )
+        elif actor.cursor.status is ThreadState.PAUSED and branch.cancelled is None:
+            if not goes_on(actor.cursor, services.clock.now()):
+                return actor.branch_done()
+            await actor.resume()
         if branch.cancelled is not None:
             actor.cancel(branch.cancelled)
+        if branch.paused is not None:
+            await actor.pause(branch.paused)
         await actor.run()
         return actor.branch_done()
 
@@ -237,6 +256,26 @@ class Host:
         )
 
     # --- both -------------------------------------------------------------------------------------------------------
+
+    async def _pause(self, request: PauseThread) -> None:
+        """Pause a thread; returns when that is recorded."""
+        thread_id = request.thread_id
+        if is_root(thread_id):
+            with self._used(await self._root(thread_id), request.lost) as actor:
+                await patiently(self._services.clock, actor.pause, request)
+            return
+        branch = self._branches.get(thread_id)
+        if branch is None or branch.task is None:
+            head = await self._services.journal.head(thread_id)
+            if head is not None and head.cursor.status is ThreadState.RUNNING and head.host != self._services.host:
+                raise ActiveElsewhere(f"{thread_id} runs on {head.host}", thread_id=thread_id, host=head.host)
+            raise cannot_pause(thread_id, Cursor() if head is None else head.cursor)
+        branch.paused = request.reason
+        if branch.actor is not None:
+            await branch.actor.pause(request.reason)
+        await asyncio.wait([branch.task])
+        if branch.actor is not None and branch.actor.cursor.status.finished:
+            raise cannot_pause(thread_id, branch.actor.cursor)
 
     async def _cancel(self, request: CancelThread) -> Usage:
         """Cancel a turn; the tokens it has used are returned when that is recorded."""

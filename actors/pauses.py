@@ -47,6 +47,16 @@ def is_asked(cursor: Cursor) -> bool:
     return cursor.status is ThreadState.PAUSED and cursor.pause is not None and cursor.pause.kind is PauseKind.HUMAN
 
 
+def is_asked_to_pause(cursor: Cursor) -> bool:
+    """Whether somebody has paused the thread."""
+    return cursor.pause is not None and cursor.pause.kind is PauseKind.ASKED
+
+
+def goes_on(cursor: Cursor, now: float) -> bool:
+    """Whether a paused thread goes on when it is asked to run: its time has come, or threads below it decide."""
+    return cursor.pause is not None and (cursor.pause.kind is PauseKind.BRANCHES or is_due(cursor.pause, now))
+
+
 def together(node: str, pauses: list[Pause], deadline: float | None) -> Pause:
     """The pause of a thread whose branches are all paused: the first question, the first time to go on."""
     times = [pause.until for pause in pauses if pause.until is not None]
@@ -70,12 +80,33 @@ def not_asked(thread_id: str, cursor: Cursor) -> BusinessRuleViolation:
     )
 
 
+def not_paused(thread_id: str, cursor: Cursor) -> BusinessRuleViolation:
+    """The error for letting a thread go on that is not paused."""
+    return BusinessRuleViolation(
+        f"thread {thread_id} is not paused: {situation(cursor)}", thread_id=thread_id, status=cursor.status.value
+    )
+
+
+def cannot_pause(thread_id: str, cursor: Cursor) -> BusinessRuleViolation:
+    """The error for pausing a thread that is at rest."""
+    return BusinessRuleViolation(
+        f"thread {thread_id} cannot be paused: {situation(cursor)}", thread_id=thread_id, status=cursor.status.value
+    )
+
+
+def cannot_resume(thread_id: str, cursor: Cursor) -> BusinessRuleViolation:
+    """The error for resuming a thread that nobody has paused."""
+    return BusinessRuleViolation(
+        f"thread {thread_id} cannot be resumed: {situation(cursor)}", thread_id=thread_id, status=cursor.status.value
+    )
+
+
 def situation(cursor: Cursor) -> str:
     """What a thread does or waits for, in words."""
     if cursor.status is ThreadState.RUNNING:
         return "it is running"
     if cursor.pause is None:
-        return f"it is {cursor.status}"
+        return "its turn has not begun" if cursor.status is ThreadState.PENDING else f"it is {cursor.status}"
     match cursor.pause.kind:
         case PauseKind.HUMAN:
             return f"node {cursor.pause.node!r} asks {cursor.pause.question!r}"

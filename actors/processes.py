@@ -137,7 +137,7 @@ class ActorProcess:
             values=values,
             catalog=catalog,
             executors=ExecutorPools(network),
-            branches=Branches(self._spec.address, network, catalog, values, clock),
+            branches=Branches(self._spec.address, store.journal, network, catalog, values, clock),
             network=network,
             clock=clock,
         )

@@ -8,21 +8,29 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from msgspec.structs import replace
-
 from actors.admission import Admission
-from actors.answers import answer, was_answered
-from actors.errors import DestinationDied, Fenced, Overloaded
+from actors.answers import answer, resume_tree, was_answered
+from actors.errors import ActiveElsewhere, DestinationDied, Fenced, Overloaded
 from actors.network import SUPERVISOR
 from actors.patience import patiently
-from actors.pauses import is_due, not_asked
+from actors.pauses import cannot_pause, cannot_resume, is_asked_to_pause, is_due, not_paused
 from actors.ports import SessionRepository
-from actors.protocol import Answer, BranchThread, RestoreThread, StartTurn, TimerSet, TurnAccepted, TurnDone
-from actors.replay import turn_outcome
+from actors.protocol import (
+    Answer,
+    BranchThread,
+    PauseThread,
+    RestoreThread,
+    ResumeThread,
+    StartTurn,
+    TimerSet,
+    TurnAccepted,
+    TurnDone,
+)
 from actors.thread import ThreadActor, ThreadServices
+from actors.waiters import Waiters, is_over
 from actors.whatif import begin_branch, check_at_rest, restore
 from graphs.errors import NotFoundError
-from graphs.journal import PauseKind
+from graphs.journal import Cursor, PauseKind
 from graphs.sessions import InteractionType, Session, UserInteraction
 from graphs.threads import Thread, ThreadMetadata, ThreadPriority, ThreadState, ThreadType, main_thread_id
 
@@ -67,7 +75,7 @@ class SessionActor:
         self._on_rest = on_rest
         self._branch = branch
         self._priority = branch.metadata.priority if branch is not None else ThreadPriority.NORMAL
-        self._waiting: dict[int, list[asyncio.Future[TurnDone]]] = {}
+        self._waiters = Waiters(services.journal, services.catalog.schema)
         self._cancelled: dict[int, str] = {}
         """Turn -> why it is to be cancelled."""
         self._worker: asyncio.Task[None] | None = None
@@ -83,6 +91,10 @@ class SessionActor:
         """Whether that is the worker."""
         self._thread: ThreadActor | None = None
         """Its thread, while the worker has it loaded."""
+        self._pausing = asyncio.Lock()
+        """Held while its thread pauses for those below it, and while one of them is let go on."""
+        self._pause_reason: str | None = None
+        """Why the turn that runs, or is next, is to be paused, if it is."""
         self._look_below = False
         """Whether threads below it may go on which were paused."""
         self._loaded: asyncio.Future[ThreadActor] = asyncio.get_running_loop().create_future()
@@ -124,7 +136,7 @@ class SessionActor:
     async def outcome(self, turn: int) -> TurnDone:
         """How a turn ends, going on with whatever is unfinished."""
         done: asyncio.Future[TurnDone] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(turn, []).append(done)
+        self._waiters.add(turn, done)
         self._may_be_more = True
         self.wake()
         return await self._over(turn, done)
@@ -142,7 +154,7 @@ class SessionActor:
         if not known and await self._interaction(turn) is None:
             return
         thread = self._thread or thread
-        if not _is_over(thread, turn):
+        if not is_over(thread, turn):
             self._cancelled[turn] = reason
             if thread.cursor.turn == turn:
                 thread.cancel(reason)
@@ -151,7 +163,7 @@ class SessionActor:
     async def _cancel_at_rest(self, turn: int, reason: str) -> bool:
         """Cancel a turn that needs no place for it: it is next, or paused. False if it has to wait for others."""
         async with self._loaded_at_rest() as thread:
-            if not _is_over(thread, turn):
+            if not is_over(thread, turn):
                 if turn > thread.cursor.turn + 1 or (turn > thread.cursor.turn and thread.cursor.is_open):
                     return False
                 if turn > thread.cursor.turn:
@@ -160,27 +172,72 @@ class SessionActor:
                     await thread.start_turn(turn, None)
                 thread.cancel(reason)
                 await thread.run()
-            await self._answer(thread)
+            await self._waiters.tell(thread)
         self.wake()
         return True
 
     async def answer(self, request: Answer) -> None:
-        """Record the answer to a question of its thread, and go on. The same request twice answers once.
+        """Record the answer to a question of its thread or one below, and go on. The same request answers once.
 
         Raises:
             BusinessRuleViolation: The thread does not ask that.
             StateInvalid: The answer does not fit; the thread waits for another one.
         """
-        if not await was_answered(self._services.journal, request):
-            if self._thread is not None and self._thread.cursor.pause is None:
-                raise not_asked(self.root, self._thread.cursor)
-            async with self._loaded_at_rest() as thread:
+        await self._uncut(self._answer(request))
+
+    async def _answer(self, request: Answer) -> None:
+        if await was_answered(self._services.journal, request):
+            self._let_go_on(request.thread_id)
+        else:
+            async with self._paused(request.thread_id) as thread:
                 await answer(thread, request)
-        self.wake()
+
+    async def pause(self, request: PauseThread) -> None:
+        """Pause the turn that runs, or is next; returns when that is recorded.
+
+        Raises:
+            BusinessRuleViolation: No turn runs, or it was over before it could be paused.
+        """
+        head = await self._services.journal.head(self.root)
+        turn = 1 if head is None else head.cursor.turn + (0 if head.cursor.is_open else 1)
+        if head is not None and head.cursor.status is ThreadState.PAUSED:
+            raise cannot_pause(self.root, head.cursor)
+        if (head is None or not head.cursor.is_open) and await self._interaction(turn) is None:
+            raise cannot_pause(self.root, Cursor() if head is None else head.cursor)
+        self._pause_reason = request.reason
+        if self._thread is not None and self._thread.cursor.turn == turn:
+            await self._thread.pause(request.reason)
+        done = await self.outcome(turn)
+        if done.pause is None:
+            raise cannot_pause(self.root, Cursor(status=done.status))
+
+    async def resume(self, request: ResumeThread) -> None:
+        """Let a thread go on, its own or one below, that somebody has paused; one that runs does so already.
+
+        Raises:
+            BusinessRuleViolation: Nobody has paused it.
+        """
+        head = await self._services.journal.head(request.thread_id)
+        if head is not None and head.cursor.status is ThreadState.RUNNING:
+            self._let_go_on(request.thread_id)
+            return
+        await self._uncut(self._resume(request))
+
+    async def _resume(self, request: ResumeThread) -> None:
+        async with self._paused(request.thread_id) as thread:
+            if not is_asked_to_pause(thread.cursor):
+                raise cannot_resume(request.thread_id, thread.cursor)
+            await resume_tree(thread)
 
     def adopt(self) -> None:
         """Go on with what another host has left, with a pause whose time has come, and with threads below."""
-        self._look_below = self._may_be_more = True
+        self._may_be_more = True
+        self._let_go_on("")
+
+    def _let_go_on(self, thread_id: str) -> None:
+        """Have its thread look at one below it, which was paused (empty: at all)."""
+        if thread_id != self.root and (self._thread is None or not self._thread.may_go_on(thread_id)):
+            self._look_below = True
         self.wake()
 
     async def begin_branch(self, request: BranchThread) -> TurnAccepted:
@@ -203,6 +260,49 @@ class SessionActor:
         if self._thread is not None:
             check_at_rest(self._thread.thread, self._thread.cursor.status)
         await self._uncut(self._restore(request))
+
+    @asynccontextmanager
+    async def _paused(self, thread_id: str) -> AsyncIterator[ThreadActor]:
+        """A paused thread, its own or one below, that the block lets go on.
+
+        Raises:
+            BusinessRuleViolation: It is not paused.
+            ActiveElsewhere: Its own thread runs on another host.
+        """
+        if thread_id == self.root:
+            if self._thread is not None and self._thread.cursor.pause is None:
+                raise not_paused(self.root, self._thread.cursor)
+            async with self._loaded_at_rest() as thread:
+                yield thread
+            self._let_go_on(thread_id)
+            return
+        await self._check_here()
+        head = await self._services.journal.head(thread_id)
+        if head is None:
+            raise NotFoundError(f"no thread {thread_id!r}", kind="thread", key=thread_id)
+        if head.cursor.pause is None:
+            raise not_paused(thread_id, head.cursor)
+        # Its own thread must not pause without knowing of it: then nobody would look any more.
+        async with self._pausing:
+            yield await ThreadActor.activate(head.thread, self._services)
+            told = self._thread is not None and self._thread.may_go_on(thread_id)
+        if not told and not self._running:
+            async with self._loaded_at_rest() as thread:
+                if thread.cursor.pause is not None and thread.cursor.pause.kind is PauseKind.BRANCHES:
+                    await thread.resume()
+        elif not told:
+            self._look_below = True
+        self.wake()
+
+    async def _check_here(self) -> None:
+        """Raise `ActiveElsewhere` if its thread runs on another host."""
+        head = None if self._running else await self._services.journal.head(self.root)
+        if head is None or head.cursor.status is not ThreadState.RUNNING:
+            return
+        if head.host not in ("", self._services.host, self.lost):
+            raise ActiveElsewhere(
+                f"thread {self.root} is running on {head.host}; ask there", thread_id=self.root, host=head.host
+            )
 
     @asynccontextmanager
     async def _loaded_at_rest(self) -> AsyncIterator[ThreadActor]:
@@ -231,7 +331,7 @@ class SessionActor:
         turn = await self._sessions.accept(self.session, interaction, host=self._services.host)
         self._accepted[turn] = interaction
         if done is not None:
-            self._waiting.setdefault(turn, []).append(done)
+            self._waiters.add(turn, done)
         self.wake()
         return turn
 
@@ -262,15 +362,11 @@ class SessionActor:
 
     async def _over(self, turn: int, done: asyncio.Future[TurnDone]) -> TurnDone:
         if self._thread is not None:
-            await self._answer(self._thread)  # it may be over, and a later one running
+            await self._waiters.tell(self._thread)  # it may be over, and a later one running
         try:
             return await done
         finally:
-            waiting = self._waiting.get(turn, [])
-            if done in waiting:  # the asker is gone
-                waiting.remove(done)
-                if not waiting:
-                    del self._waiting[turn]
+            self._waiters.remove(turn, done)
 
     async def _work(self) -> None:
         try:
@@ -293,9 +389,10 @@ class SessionActor:
         thread = self._thread = await ThreadActor.activate(self._root_thread(), self._services, lost=self.lost)
         if again or thread.cursor.status is ThreadState.RUNNING:
             self._may_be_more = True  # whoever has left it there may have left interactions too
+        thread.pausing = self._pausing
         if not self._loaded.done():
             self._loaded.set_result(thread)
-        await self._answer(thread)
+        await self._waiters.tell(thread)
         self._woken = True
         while self._woken:
             self._woken = False
@@ -327,21 +424,19 @@ class SessionActor:
                 await self._services.network.tell(SUPERVISOR, TimerSet(until=pause.until))
             except DestinationDied:
                 logger.info("no supervisor; the next one reads the timer of %s in the store", self.root)
-        done = thread.turn_done()
-        for turn in [turn for turn in self._waiting if turn >= done.turn]:
-            known = done if turn == done.turn else replace(done, turn=turn, status=ThreadState.PENDING)
-            for future in self._waiting.pop(turn):
-                if not future.done():
-                    future.set_result(known)
+        self._waiters.tell_pause(thread)
 
     async def _run_turn(self, thread: ThreadActor) -> None:
         reason = self._cancelled.get(thread.cursor.turn)
         if reason is not None:
             thread.cancel(reason)
+        if self._pause_reason is not None:
+            await thread.pause(self._pause_reason)
         await thread.run()
+        self._pause_reason = None
         for turn in [turn for turn in self._cancelled if turn <= thread.cursor.turn]:
             del self._cancelled[turn]
-        await self._answer(thread)
+        await self._waiters.tell(thread)
 
     async def _next(self, thread: ThreadActor) -> UserInteraction | None:
         """The interaction that starts the next turn: known here, unless it was accepted before this activation."""
@@ -359,34 +454,13 @@ class SessionActor:
     async def _interaction(self, turn: int) -> UserInteraction | None:
         return None if self._branch is not None else await self._sessions.interaction(self.session.id, turn)
 
-    async def _answer(self, thread: ThreadActor) -> None:
-        """Answer those who wait for a turn that is over."""
-        for turn in [turn for turn in self._waiting if _is_over(thread, turn)]:
-            if turn == thread.cursor.turn:
-                done: TurnDone | None = thread.turn_done()
-            else:
-                schema_of = self._services.catalog.schema
-                done = await turn_outcome(self._services.journal, thread.thread, turn, schema_of)
-            for future in self._waiting.pop(turn, ()):
-                if future.done():
-                    continue
-                if done is None:
-                    key = f"{thread.thread.id} turn {turn}"
-                    future.set_exception(NotFoundError(f"{key} is no longer recorded", kind="turn", key=key))
-                else:
-                    future.set_result(done)
-
     def _fail(self, error: Exception) -> None:
         if isinstance(error, Fenced):
             error = self._moved()
         if not self._loaded.done():
             self._loaded.set_exception(error)
             self._loaded.exception()  # retrieved: perhaps nobody waits for it
-        for future in [future for futures in self._waiting.values() for future in futures]:
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # retrieved: perhaps its asker is gone
-        self._waiting.clear()
+        self._waiters.fail(error)
         self._accepted.clear()
         self._cancelled.clear()
         self._may_be_more = True
@@ -407,8 +481,3 @@ class SessionActor:
             created_at=now,
             updated_at=now,
         )
-
-
-def _is_over(thread: ThreadActor, turn: int) -> bool:
-    cursor = thread.cursor
-    return turn < cursor.turn or (turn == cursor.turn and cursor.status.finished)

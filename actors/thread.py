@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from actors.branches import Branches, BranchParent
+from actors.branches import Branches, Joined
 from actors.catalog import Catalog
+from actors.children import BranchParent
 from actors.errors import Fenced, SeqConflict
+from actors.forks import ForkRun
 from actors.network import Network
 from actors.patience import passes
 from actors.pauses import pause_at, read_at_pause
@@ -22,7 +24,7 @@ from actors.protocol import BranchDone, RunSegment, SegmentDone, TurnDone
 from actors.replay import Replayed, apply, base_state, outcome, replay, usage_after
 from actors.values import Values
 from graphs.errors import Cancelled, ErrorInfo, GreenroomError, NodeError, describe
-from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Pause, Snapshot, Usage, snapshot_due
+from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Pause, PauseKind, Snapshot, Usage, snapshot_due
 from graphs.threads import Durability, Thread, ThreadState
 from graphs.workflow import planner
 from graphs.workflow.node import NodeType
@@ -68,11 +70,15 @@ class ThreadActor:
         """What this turn has written, its input not included."""
         self._kept: tuple[JournalEntry, ...] = ()
         """Entries up to `seq` that are not written yet."""
-        self._services = services
+        self.services = services
         self._values = services.values.of(thread.id, plan.schema)
         self._op_ids = itertools.count()
         self._carrying: asyncio.Task[None] | None = None
         self._cancel_reason: str | None = None
+        self._pause_reason: str | None = None
+        self._open_fork: ForkRun | None = None
+        self.pausing = asyncio.Lock()
+        """Held while the thread pauses for those below it, and while one of them is let go on."""
         self._deaths = (0, 0)
         """Seq after which executors have died, and how many of them."""
 
@@ -126,7 +132,7 @@ class ThreadActor:
             error = failure.info()
             cursor = await self._after(dataclasses.replace(event, error=error), state)
         await self._append(EntryKind.TURN_STARTED, cursor, state, deltas=deltas, error=error)
-        self.state, self.written = state, []
+        self.state, self.written, self._pause_reason = state, [], None
 
     async def resume(self, write: Mapping[str, Any] | None = None, operation_id: str = "") -> None:
         """Journal that the thread goes on, which is paused; `write` is what the answer to its question writes.
@@ -156,7 +162,7 @@ class ThreadActor:
     async def restore(self, past: Replayed, origin: tuple[str, int], operation_id: str) -> None:
         """Journal that the state is that of `past`; the threads of an open fork are not wanted any more."""
         if self.cursor.fork is not None:
-            await self._services.branches.cancel(self._as_parent(), self.cursor.fork, "its parent was restored")
+            await self.services.branches.cancel(self._as_parent(), self.cursor.fork, "its parent was restored")
         cursor = await self._after(planner.Restored(past.cursor), past.state)
         await self._append(EntryKind.RESTORED, cursor, past.state, origin=origin, operation_id=operation_id)
         self.state = past.state
@@ -189,6 +195,17 @@ class ThreadActor:
         if self._carrying is not None:
             self._carrying.cancel()
 
+    async def pause(self, reason: str) -> None:
+        """Make `run` pause the turn after the step it is at, and the threads below it after theirs."""
+        self._pause_reason = reason
+        if self._open_fork is not None:
+            await self._open_fork.pause(reason)
+        await self.services.executors.end(self.thread.id, self.epoch)
+
+    def may_go_on(self, below: str = "") -> bool:
+        """Ask a thread below it to go on that was paused (empty: all of them); False if none is awaited."""
+        return self._open_fork is not None and self._open_fork.may_go_on(below)
+
     async def _carry(self) -> None:
         try:
             await self._go_on()
@@ -202,6 +219,8 @@ class ThreadActor:
     async def _go_on(self) -> None:
         while True:
             match planner.command(self.plan, self.cursor):
+                case planner.RunNode() if self._pause_reason is not None:
+                    await self._pause(Pause(kind=PauseKind.ASKED, reason=self._pause_reason))
                 case planner.RunNode(_, kind):
                     await self._run_segment(kind)
                 case planner.RunBranches(fork):
@@ -218,7 +237,7 @@ class ThreadActor:
     async def _pause_at(self, node: str) -> None:
         try:
             state = await self._values.load(self.state, read_at_pause(self.plan, node))
-            pause = pause_at(self.plan, node, state, self._services.clock.now())
+            pause = pause_at(self.plan, node, state, self.services.clock.now())
         except GreenroomError as error:
             if passes(error):  # the store is away
                 raise
@@ -229,6 +248,7 @@ class ThreadActor:
             await self._pause(pause)
 
     async def _pause(self, pause: Pause) -> None:
+        self._pause_reason = None
         cursor = await self._after(planner.Paused(pause), self.state)
         await self._append(EntryKind.PAUSED, cursor, node=pause.node or None)
 
@@ -244,7 +264,7 @@ class ThreadActor:
         """End the turn where it is, and what runs below it first."""
         if self.cursor.fork is not None:
             reason = error.fields.get("reason", error.message)
-            self.usage += await self._services.branches.cancel(self._as_parent(), self.cursor.fork, reason)
+            self.usage += await self.services.branches.cancel(self._as_parent(), self.cursor.fork, reason)
         await self._finish(status, error)
 
     def turn_done(self) -> TurnDone:
@@ -254,12 +274,11 @@ class ThreadActor:
 
     def branch_done(self) -> BranchDone:
         """The outcome of this branch, for its parent."""
-        schema = self.plan.schema
-        item = self.thread.is_item
+        schema, thread, over = self.plan.schema, self.thread, self.cursor.status.finished
         return BranchDone(
             status=self.cursor.status,
-            deltas=() if item else tuple(map(schema.encode_delta, schema.combine(self.written))),
-            state=schema.encode_state(self.state) if item else b"",
+            deltas=tuple(map(schema.encode_delta, schema.combine(self.written))) if over and not thread.is_item else (),
+            state=schema.encode_state(self.state) if over and thread.has_own_state else b"",
             usage=self.usage,
             error=self.cursor.error,
             pause=self.cursor.pause,
@@ -276,7 +295,7 @@ class ThreadActor:
             died=self._deaths[1] if self._deaths[0] == self.seq else 0,
             kept=self._kept,
         )
-        asked = asyncio.create_task(self._services.executors.run(kind, request), name=f"segment of {self.thread.id}")
+        asked = asyncio.create_task(self.services.executors.run(kind, request), name=f"segment of {self.thread.id}")
         try:
             done = await asyncio.shield(asked)
         except asyncio.CancelledError:
@@ -291,7 +310,7 @@ class ThreadActor:
         """End a segment in the middle of its step; if the turn is cancelled, the steps before that are recorded."""
         try:
             if self._cancel_reason is not None:
-                await self._services.executors.end(self.thread.id, self.epoch, now=True)
+                await self.services.executors.end(self.thread.id, self.epoch, now=True)
                 await asyncio.wait([asked], timeout=CUT_OFF_S)
         finally:
             asked.cancel()
@@ -309,7 +328,7 @@ class ThreadActor:
 
     async def _note_death(self) -> None:
         """An executor has died: find out how far it came, and whether a step is at fault."""
-        head = await self._services.journal.head(self.thread.id)
+        head = await self.services.journal.head(self.thread.id)
         if head is not None and head.seq != self.seq - len(self._kept):
             await self._load(head, None)
         count = self._deaths[1] + 1 if self._deaths[0] == self.seq else 1
@@ -328,7 +347,9 @@ class ThreadActor:
     async def _run_branches(self, fork: Fork) -> None:
         schema = self.plan.schema
         await self._write((), self.state, self.usage)  # branches begin with what is written
-        joined = await self._services.branches.run(self._as_parent(), fork)
+        joined = await self._join(fork)
+        if joined is None:
+            return
         state, error = self.state, joined.error
         try:
             for write in joined.writes:
@@ -347,6 +368,22 @@ class ThreadActor:
         self.state = state
         self.written.extend(joined.writes)
 
+    async def _join(self, fork: Fork) -> Joined | None:
+        """What the branches bring; None if they are paused, and the thread with them."""
+        async with self.services.branches.open(self._as_parent(), fork) as opened:
+            self._open_fork = opened.run
+            try:
+                if self._pause_reason is not None:
+                    await opened.run.pause(self._pause_reason)
+                while isinstance(joined := await opened.join(), Pause):
+                    async with self.pausing:
+                        if not opened.run.has_news:
+                            await self._pause(joined)
+                            return None
+                return joined
+            finally:
+                self._open_fork = None
+
     def _as_parent(self) -> BranchParent:
         return BranchParent(thread=self.thread, plan=self.plan, state=self.state, cursor=self.cursor, seq=self.seq)
 
@@ -357,14 +394,14 @@ class ThreadActor:
 
     async def _after(self, event: planner.Event, state: dict[str, Any]) -> Cursor:
         """The cursor after `event`, which the next entry records."""
-        now = self._services.clock.now()
+        now = self.services.clock.now()
         return await self._values.advance(self.plan, self.cursor, event, state, self.seq + 1, now=now)
 
     async def _append(
         self, kind: EntryKind, cursor: Cursor, state: dict[str, Any] | None = None, **fields: Any
     ) -> None:
         """Journal one entry. `state` is the state after it, if it differs from the present one."""
-        services = self._services
+        services = self.services
         now = services.clock.now()
         entry = JournalEntry(seq=self.seq + 1, kind=kind, cursor=cursor, at=now, by=services.host, **fields)
         usage = usage_after(self.usage, entry)
@@ -373,7 +410,7 @@ class ThreadActor:
 
     async def _write(self, entries: Sequence[JournalEntry], state: dict[str, Any], usage: Usage) -> None:
         """Write what was kept, and `entries`; `state` and `usage` are those after the last of them."""
-        services = self._services
+        services = self.services
         entries = [*self._kept, *entries]
         if not entries:
             return
@@ -393,12 +430,12 @@ class ThreadActor:
         self.seq, self.cursor = seq, cursor
 
     async def _reload(self) -> None:
-        head = await self._services.journal.head(self.thread.id)
+        head = await self.services.journal.head(self.thread.id)
         if head is not None:
             await self._load(head, None)
 
     async def _load(self, head: Head, base: bytes | None) -> None:
-        journal, schema_of = self._services.journal, self._services.catalog.schema
+        journal, schema_of = self.services.journal, self.services.catalog.schema
         self._kept = ()
         if head.seq == 0:
             self.state = await base_state(journal, head.thread, self.plan.schema, schema_of, base)

@@ -192,9 +192,9 @@ _LONG_SHARE = 1 / 16
 def snapshot_due(thread: Thread, replay: ReplaySize) -> bool:
     """Whether a thread needs a new snapshot, now that so much has to be replayed to read it.
 
-    Parallel threads have one turn of bounded length, and their parent needs all they wrote: they go without.
+    Threads below others have one turn of bounded length, and their parent needs all they wrote: they go without.
     """
-    if thread.thread_type is ThreadType.PARALLEL or replay.entries < _LONG_ENTRIES:
+    if thread.thread_type in (ThreadType.PARALLEL, ThreadType.SEQUENTIAL) or replay.entries < _LONG_ENTRIES:
         return False
     return replay.entries >= _TOO_LONG_ENTRIES or replay.size_bytes >= replay.snapshot_bytes * _LONG_SHARE
 

@@ -106,7 +106,12 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def is_item(self) -> bool:
         """Whether it runs one item of a map: then its final state counts, not what it wrote."""
-        return self.thread_type is ThreadType.PARALLEL and (self.base is None or "#" in self.workflow)
+        return self.thread_type is ThreadType.PARALLEL and self.has_own_state
+
+    @property
+    def has_own_state(self) -> bool:
+        """Whether its state is not that of the thread above it."""
+        return self.base is None or "#" in self.workflow
 
 
 def main_thread_id(session_id: str) -> str:

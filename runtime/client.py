@@ -21,6 +21,7 @@ from actors.catalog import Catalog
 from actors.errors import ActiveElsewhere, DestinationDied
 from actors.network import SUPERVISOR
 from actors.protocol import (
+    Adopt,
     Answer,
     AwaitTurn,
     BranchThread,
@@ -33,8 +34,10 @@ from actors.protocol import (
     FetchPool,
     Hosts,
     Message,
+    PauseThread,
     Pool,
     RestoreThread,
+    ResumeThread,
     RunTool,
     StartTurn,
     Stopped,
@@ -54,6 +57,7 @@ from graphs.threads import (
     ThreadState,
     ThreadType,
     branch_thread_id,
+    is_root,
     main_thread_id,
     root_of,
     session_of,
@@ -73,7 +77,9 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 
 logger = logging.getLogger(__name__)
 
-HostRequest = StartTurn | AwaitTurn | CancelThread | Answer | BranchThread | RestoreThread
+HostRequest = (
+    StartTurn | AwaitTurn | CancelThread | Answer | PauseThread | ResumeThread | Adopt | BranchThread | RestoreThread
+)
 
 HOST_RETRY_S = 60.0
 """How long a driver looks for a living host before it gives up."""
@@ -337,20 +343,35 @@ class AsyncClient:
     async def answer(self, thread_id: str, value: Any) -> None:
         """Have the question of a paused thread answered; returns when that is recorded."""
         head = await self.records.thread(thread_id)
-        home = await self._home(root_of(thread_id))
-        if home.session.workflow_id not in self._ready:
-            await self._make_ready(home.session.workflow_id)
         try:
             encoded = to_json(value)
         except PydanticSerializationError as error:
             raise StateInvalid(f"the answer cannot be sent: {error}", problems=[str(error)]) from error
         request = Answer(thread_id=thread_id, seq=head.seq, value=encoded, operation_id=new_id())
+        await self._let_go_on(request)
+
+    async def pause(self, thread_id: str, reason: str) -> None:
+        """Have a running thread paused; returns when that is recorded."""
+        await self._ask_host(await self._home(thread_id), PauseThread(thread_id=thread_id, reason=reason), Done)
+
+    async def resume(self, thread_id: str) -> None:
+        """Have a thread go on that somebody has paused; returns when that is recorded."""
+        await self.records.thread(thread_id)
+        await self._let_go_on(ResumeThread(thread_id=thread_id))
+
+    async def _let_go_on(self, request: Answer | ResumeThread) -> None:
+        home = await self._home(root_of(request.thread_id))
+        if home.session.workflow_id not in self._ready:
+            await self._make_ready(home.session.workflow_id)
         await self._ask_host(home, request, Done)
 
     async def cancel(self, thread_id: str, turn: int, reason: str) -> None:
         """Have a turn of a thread cancelled; returns when that is recorded."""
         request = CancelThread(thread_id=thread_id, turn=turn, reason=reason)
         await self._ask_host(await self._home(thread_id), request, Stopped)
+        if not is_root(thread_id):  # those above it may be paused, and have waited for it
+            root = root_of(thread_id)
+            await self._ask_host(await self._home(root), Adopt(threads=(root,)), Done)
 
     async def branch(
         self, thread_id: str, at: int | None, update: Mapping[str, Any] | None, name: str

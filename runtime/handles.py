@@ -55,6 +55,12 @@ class Client(PastClient, Protocol):
     async def answer(self, thread_id: str, value: Any) -> None:
         """Have the question of a paused thread answered."""
 
+    async def pause(self, thread_id: str, reason: str) -> None:
+        """Have a running thread paused."""
+
+    async def resume(self, thread_id: str) -> None:
+        """Have a thread go on that somebody has paused."""
+
     async def cancel(self, thread_id: str, turn: int, reason: str) -> None:
         """Have a turn of a thread cancelled."""
 
@@ -244,6 +250,22 @@ class AsyncThread(ThreadPast):
             BusinessRuleViolation: The thread asks nothing.
         """
         return await self._client.records.answer_schema(self.id)
+
+    async def pause(self, reason: str = "asked by the driver") -> None:
+        """Pause it: what runs is finished and recorded, in the threads below it too, and nothing else begins.
+
+        Raises:
+            BusinessRuleViolation: It does not run, or was over before it could be paused.
+        """
+        await self._client.pause(self.id, reason)
+
+    async def resume(self) -> None:
+        """Let it go on where somebody has paused it, and the threads below it.
+
+        Raises:
+            BusinessRuleViolation: It waits for something else, or is over.
+        """
+        await self._client.resume(self.id)
 
     async def cancel(self, reason: str = "asked by the driver") -> None:
         """Cancel the turn, and the threads below it; returns when that is recorded.

@@ -283,6 +283,14 @@ class ThreadHandle:
         """See `AsyncThread.answer_schema`."""
         return self._client._run(self._thread.answer_schema())  # noqa: SLF001
 
+    def pause(self, reason: str = "asked by the driver") -> None:
+        """See `AsyncThread.pause`."""
+        self._client._run(self._thread.pause(reason))  # noqa: SLF001
+
+    def resume(self) -> None:
+        """See `AsyncThread.resume`."""
+        self._client._run(self._thread.resume())  # noqa: SLF001
+
     def cancel(self, reason: str = "asked by the driver") -> None:
         """See `AsyncThread.cancel`."""
         self._client._run(self._thread.cancel(reason))  # noqa: SLF001

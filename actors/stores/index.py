@@ -16,6 +16,7 @@ class Change(StrEnum):
     """What becomes of a root thread."""
 
     OPEN = "open"  #: somebody has to work on it
+    LOOK = "look"  #: somebody has to look at it, unless it is open: a thread below it goes on
     PAUSE = "pause"  #: nobody has to, until it is resumed
     CLOSE = "close"  #: nobody has to, unless the next turn waits already
 
@@ -38,8 +39,10 @@ def index_change(thread_id: str, entries: Sequence[JournalEntry]) -> IndexChange
     running = cursor.status is ThreadState.RUNNING
     if running and not any(entry.kind in _OPENING for entry in entries):
         return None
-    if not is_root(thread_id) or cursor.status is ThreadState.PENDING:
+    if cursor.status is ThreadState.PENDING:
         return None
+    if not is_root(thread_id):
+        return IndexChange(Change.LOOK) if entries[-1].kind is EntryKind.RESUMED else None
     main = path_of(thread_id) == MAIN
     begins = main and any(entry.kind is EntryKind.TURN_STARTED and entry.deltas for entry in entries)
     begun = cursor.turn if begins else None

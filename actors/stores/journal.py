@@ -28,7 +28,7 @@ from actors.stores.records import CURSOR, THREAD
 from actors.stores.tail import Tail, seq_of
 from actors.stores.writer import ScriptWriter
 from graphs.journal import CorruptRecord, Cursor, JournalEntry, ReplaySize, Snapshot, open_snapshot, seal
-from graphs.threads import Thread, is_root, path_of, session_of
+from graphs.threads import Thread, is_root, path_of, root_of, session_of
 
 _PAGE = 1_000
 """Entries or records fetched in one round trip."""
@@ -132,7 +132,7 @@ class RedisJournal:
             ]
             due = "" if change.due is None else repr(change.due)
             turns = ("" if turn is None else turn for turn in (change.over, change.begun))
-            args += [change.change, thread_id, session_id, due, *turns]
+            args += [change.change, root_of(thread_id), session_id, due, *turns]
         answer = await self._writer.script("append", script_keys, args)
         match answer:
             case [int(count), int(size_bytes), int(snapshot_bytes)]:

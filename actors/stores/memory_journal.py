@@ -26,7 +26,7 @@ from actors.stores.feed import Feed
 from actors.stores.index import Change, IndexChange, index_change
 from actors.stores.records import CURSOR, EVENTS, THREAD
 from graphs.journal import CorruptRecord, Cursor, JournalEntry, ReplaySize, Snapshot, open_snapshot, seal
-from graphs.threads import Thread, ThreadState, is_root, session_of
+from graphs.threads import Thread, ThreadState, is_root, root_of, session_of
 
 MAX_ITEMS = 1_000
 """Calls of `publish` kept per thread."""
@@ -128,6 +128,9 @@ class MemoryIndex:
 
     def change(self, thread_id: str, host: str, change: IndexChange) -> None:
         """Carry out what goes with an append."""
+        if change.change is Change.LOOK:
+            self.open.setdefault(root_of(thread_id), host)
+            return
         waiting = change.over is not None and self.turns.get(session_of(thread_id), 0) > change.over
         if change.change is Change.OPEN or (change.change is Change.CLOSE and waiting):
             self.open[thread_id] = host

@@ -10,14 +10,14 @@ from graphs.policies import JoinPolicy, OnBranchError
 
 @dataclass(frozen=True, slots=True)
 class StartBranch:
-    """Start branch `index`."""
+    """Start branch `index`, or let it go on."""
 
     index: int
 
 
 @dataclass(frozen=True, slots=True)
 class CancelBranch:
-    """Cancel branch `index`: it is running and its result is not wanted."""
+    """Cancel branch `index`: it is not over and its result is not wanted."""
 
     index: int
 
@@ -53,9 +53,17 @@ class Join:
     max_running: int = 1_000_000
     closed: bool = False
     running: set[int] = field(default_factory=set)
+    paused: set[int] = field(default_factory=set)
     succeeded: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
     _next: int = 0
+    _resumed: list[int] = field(default_factory=list)
+    """Branches that may go on; they do before others begin."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing runs, and nothing can until a paused branch may go on."""
+        return not self.closed and not self.running and bool(self.paused)
 
     @property
     def needed(self) -> int:
@@ -75,6 +83,22 @@ class Join:
         self.running.remove(index)
         self.succeeded.add(index)
         return self._progress()
+
+    def paused_at(self, index: int) -> list[JoinCommand]:
+        """Branch `index` is paused: meanwhile another one may run in its stead."""
+        if self.closed or index not in self.running:
+            return []
+        self.running.remove(index)
+        self.paused.add(index)
+        return self._start()
+
+    def resumed(self, index: int) -> list[JoinCommand]:
+        """Branch `index`, which was paused, may go on."""
+        if self.closed or index not in self.paused:
+            return []
+        self.paused.remove(index)
+        self._resumed.append(index)
+        return self._start()
 
     def failed_with(self, index: int, error: ErrorInfo) -> list[JoinCommand]:
         """Branch `index` has failed for good."""
@@ -109,16 +133,18 @@ class Join:
 
     def _start(self) -> list[JoinCommand]:
         commands: list[JoinCommand] = []
-        while self._next < self.size and len(self.running) < self.max_running:
-            self.running.add(self._next)
-            commands.append(StartBranch(self._next))
-            self._next += 1
+        while (self._resumed or self._next < self.size) and len(self.running) < self.max_running:
+            index = self._resumed.pop(0) if self._resumed else self._next
+            self._next = max(self._next, index + 1)
+            self.running.add(index)
+            commands.append(StartBranch(index))
         return commands
 
     def _cancel_running(self) -> list[JoinCommand]:
-        commands: list[JoinCommand] = [CancelBranch(index) for index in sorted(self.running)]
-        self.running.clear()
-        return commands
+        unwanted = sorted({*self.running, *self.paused, *self._resumed})
+        for begun in (self.running, self.paused, self._resumed):
+            begun.clear()
+        return [CancelBranch(index) for index in unwanted]
 
     def _close_if(self, condition: bool) -> bool:
         self.closed = self.closed or condition

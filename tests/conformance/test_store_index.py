@@ -229,6 +229,32 @@ class TestPauses:
         assert await store.journal.open_threads() == {MAIN: "a"}
 
 
+class TestThreadsBelow:
+    @pytest.mark.parametrize(("root", "child"), [(MAIN, CHILD), (BRANCH, CHILD_OF_BRANCH)])
+    async def test_a_child_that_goes_on_opens_the_paused_thread_above_it(self, store: Store, root: str, child: str):
+        for thread_id in (root, child):
+            await started(store, thread_id)
+        await append(store, (EntryKind.PAUSED, paused(PauseKind.BRANCHES, 10.0)), thread_id=root)
+        await append(store, (EntryKind.PAUSED, paused()), thread_id=child)
+        before = await store.journal.open_threads()
+
+        await append(store, (EntryKind.RESUMED, RUNNING), thread_id=child)
+
+        assert before == {}
+        assert await store.journal.open_threads() == {root: "a"}
+        assert await store.journal.timers() == [(root, 10.0)]
+
+    async def test_a_thread_that_is_open_stays_with_its_host(self, store: Store):
+        await started(store)
+        await store.journal.activate(CHILD, "b", create=record(CHILD))
+        await append(store, (EntryKind.TURN_STARTED, RUNNING), thread_id=CHILD)
+        await append(store, (EntryKind.PAUSED, paused()), thread_id=CHILD)
+
+        await append(store, (EntryKind.RESUMED, RUNNING), thread_id=CHILD)
+
+        assert await store.journal.open_threads() == {MAIN: "a"}
+
+
 class TestCounters:
     async def test_refused_writes_are_counted(self, store: Store):
         await started(store)

@@ -107,3 +107,44 @@ def test_an_event_of_a_branch_that_does_not_run_changes_nothing(event: str):
 
     assert (join.finished(1) if event == "finished" else join.failed_with(1, BOOM)) == []
     assert join.running == {0}
+
+
+def test_paused_branches_make_room_and_go_on_before_others_begin():
+    join = Join(node="map", size=4, max_running=1)
+
+    assert join.open() == [StartBranch(0)]
+    assert join.paused_at(0) == [StartBranch(1)]
+    assert join.resumed(0) == []
+    assert join.paused_at(1) == [StartBranch(0)]
+    assert join.finished(0) == [StartBranch(2)]
+    assert not join.waits
+    assert join.finished(2) == [StartBranch(3)]
+    assert join.finished(3) == []
+    assert join.waits
+    assert join.resumed(1) == [StartBranch(1)]
+    assert not join.waits
+    assert join.finished(1) == [Merge((0, 1, 2, 3))]
+    assert not join.waits
+
+
+def test_a_join_that_closes_cancels_what_is_paused():
+    join = Join(node="fork", size=4, policy=JoinPolicy(join="any"))
+    join.open()
+    join.paused_at(0)
+    join.paused_at(1)
+    join.resumed(1)
+
+    assert join.finished(3) == [CancelBranch(0), CancelBranch(1), CancelBranch(2), Merge((3,))]
+    assert (join.paused_at(2), join.resumed(0), join.waits) == ([], [], False)
+
+
+def test_only_what_runs_pauses_and_only_what_is_paused_goes_on():
+    join = Join(node="fork", size=2)
+    join.open()
+
+    assert join.resumed(0) == []
+    assert join.paused_at(5) == []
+    join.paused_at(0)
+    assert join.finished(0) == []
+    assert join.running == {1}
+    assert join.paused == {0}

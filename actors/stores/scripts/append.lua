@@ -1,8 +1,8 @@
 -- Appends entries to a thread's journal and updates its record, and the indexes if it begins or ends a turn.
 -- KEYS: record hash, journal stream, and if the indexes change: index of open threads, timers, list of the session's
 --       interactions, their inputs, index of sessions by activity
--- ARGV: epoch, first seq, op id, updated_at, sealed cursor, sealed entries..., and if the indexes change: `open`, `pause`
---       or `close`, thread id, session id, time to go on at or '', number of the turn that is over if there may be a next
+-- ARGV: epoch, first seq, op id, updated_at, sealed cursor, sealed entries..., and if the indexes change: `open`, `look`,
+--       `pause` or `close`, id of the root thread, session id, time to go on at or '', number of the turn that is over if there may be a next
 --       one or '', number of the turn whose input the entries hold or ''
 -- Returns {entries since the newest snapshot, their bytes, bytes of the snapshot} when the entries are in the journal,
 -- else {'unknown'}, {'fenced', epoch} or {'conflict', seq}.
@@ -38,8 +38,11 @@ local seq = last - before
 redis.call('HSET', KEYS[1], 'seq', seq, 'cursor', ARGV[5], 'updated_at', ARGV[4], 'tail_bytes', tail_bytes)
 if KEYS[3] then
   local change, thread, session, due, over, begun = unpack(ARGV, last + 1)
-  if change == 'open' or (change == 'close' and over ~= '' and redis.call('LLEN', KEYS[5]) > tonumber(over)) then
-    redis.call('HSET', KEYS[3], thread, redis.call('HGET', KEYS[1], 'host'))
+  local host = redis.call('HGET', KEYS[1], 'host')
+  if change == 'look' then
+    redis.call('HSETNX', KEYS[3], thread, host)
+  elseif change == 'open' or (change == 'close' and over ~= '' and redis.call('LLEN', KEYS[5]) > tonumber(over)) then
+    redis.call('HSET', KEYS[3], thread, host)
   else
     redis.call('HDEL', KEYS[3], thread)
   end
@@ -48,7 +51,7 @@ if KEYS[3] then
   end
   if due ~= '' then
     redis.call('ZADD', KEYS[4], due, thread)
-  else
+  elseif change ~= 'look' then
     redis.call('ZREM', KEYS[4], thread)
   end
   redis.call('ZADD', KEYS[7], 'GT', ARGV[4], session)

@@ -1,0 +1,78 @@
+"""Those who wait for turns of a thread: each is told once, when the turn is over or waits for somebody."""
+
+from __future__ import annotations
+
+import asyncio
+
+from msgspec.structs import replace
+
+from actors.ports import Journal
+from actors.protocol import TurnDone
+from actors.replay import SchemaOf, turn_outcome
+from actors.thread import ThreadActor
+from graphs.errors import NotFoundError
+from graphs.threads import ThreadState
+
+
+class Waiters:
+    """Those of one thread.
+
+    Args:
+        journal: Where past turns are read.
+        schema_of: Finds state schemas.
+    """
+
+    def __init__(self, journal: Journal, schema_of: SchemaOf) -> None:
+        self._journal = journal
+        self._schema_of = schema_of
+        self._waiting: dict[int, list[asyncio.Future[TurnDone]]] = {}
+
+    def add(self, turn: int, done: asyncio.Future[TurnDone]) -> None:
+        """Have `done` told how `turn` ends."""
+        self._waiting.setdefault(turn, []).append(done)
+
+    def remove(self, turn: int, done: asyncio.Future[TurnDone]) -> None:
+        """Whoever waited has been told, or is gone."""
+        waiting = self._waiting.get(turn, [])
+        if done in waiting:
+            waiting.remove(done)
+            if not waiting:
+                del self._waiting[turn]
+
+    async def tell(self, thread: ThreadActor) -> None:
+        """Tell those who wait for a turn that is over."""
+        for turn in [turn for turn in self._waiting if is_over(thread, turn)]:
+            if turn == thread.cursor.turn:
+                done: TurnDone | None = thread.turn_done()
+            else:
+                done = await turn_outcome(self._journal, thread.thread, turn, self._schema_of)
+            for future in self._waiting.pop(turn, ()):
+                if future.done():
+                    continue
+                if done is None:
+                    key = f"{thread.thread.id} turn {turn}"
+                    future.set_exception(NotFoundError(f"{key} is no longer recorded", kind="turn", key=key))
+                else:
+                    future.set_result(done)
+
+    def tell_pause(self, thread: ThreadActor) -> None:
+        """Tell all others that the thread is paused: turns that wait behind have not begun."""
+        done = thread.turn_done()
+        for turn in [turn for turn in self._waiting if turn >= done.turn]:
+            known = done if turn == done.turn else replace(done, turn=turn, status=ThreadState.PENDING)
+            for future in self._waiting.pop(turn):
+                if not future.done():
+                    future.set_result(known)
+
+    def fail(self, error: Exception) -> None:
+        """Tell all of them that the thread cannot be run here."""
+        for future in [future for futures in self._waiting.values() for future in futures]:
+            if not future.done():
+                future.set_exception(error)
+        self._waiting.clear()
+
+
+def is_over(thread: ThreadActor, turn: int) -> bool:
+    """Whether `turn` of `thread` is over."""
+    cursor = thread.cursor
+    return turn < cursor.turn or (turn == cursor.turn and cursor.status.finished)
