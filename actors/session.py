@@ -430,10 +430,12 @@ class SessionActor:
         reason = self._cancelled.get(thread.cursor.turn)
         if reason is not None:
             thread.cancel(reason)
-        if self._pause_reason is not None:
+        runs = thread.cursor.status is ThreadState.RUNNING
+        if runs and self._pause_reason is not None:
             await thread.pause(self._pause_reason)
         await thread.run()
-        self._pause_reason = None
+        if runs:
+            self._pause_reason = None
         for turn in [turn for turn in self._cancelled if turn <= thread.cursor.turn]:
             del self._cancelled[turn]
         await self._waiters.tell(thread)

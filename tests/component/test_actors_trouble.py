@@ -246,7 +246,7 @@ async def test_asking_again_and_again_for_a_result_leaves_nothing() -> None:
         (actor,) = [actor for host in hosts(rt).values() for actor in host._sessions.values()]
         await until(lambda: actor.users == 0)
 
-        assert actor._waiting == {}
+        assert actor._waiters._waiting == {}
         await gate.open()
         await thread.result()
 
