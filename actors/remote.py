@@ -181,11 +181,11 @@ def create(factory: str, settings: bytes, name: str, *, node_id: str = "") -> Ac
         factory: See `ray_actor`.
         settings: See `ray_actor`.
         name: Its name.
-        node_id: Where it is to be, if that node lives. Empty: Ray restarts it on the head node whenever it dies.
+        node_id: Where it is to be. Empty: Ray restarts it on the head node whenever it dies.
     """
     options: dict[str, Any] = {"name": name, "lifetime": "detached", "get_if_exists": True}
     if node_id:
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id, soft=True)
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id, soft=False)
     else:
         options.update(max_restarts=-1, resources={_HEAD: 0.001})
     return ray_actor(factory, settings, **options)

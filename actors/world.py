@@ -144,7 +144,7 @@ class RayWorld:
                 if death is None or death.done():
                     death = asyncio.create_task(remote.death(actor))
                 await asyncio.wait([death], timeout=_PING_EVERY_S)
-                if not await self._answers(actor, process):
+                if not await self._answers(actor, process, is_cut_off=death.done()):
                     break
         finally:
             if death is not None:
@@ -167,8 +167,14 @@ class RayWorld:
         """See `Shelf`."""
         return await asyncio.to_thread(remote.recall, key)
 
-    async def _answers(self, actor: ActorHandle, process: ProcessInfo) -> bool:
-        """Whether a process answers a ping in time."""
+    async def _answers(self, actor: ActorHandle, process: ProcessInfo, *, is_cut_off: bool = False) -> bool:
+        """Whether a process answers a ping in time.
+
+        Args:
+            actor: The process.
+            process: What is known of it.
+            is_cut_off: The connection to it has been lost, which being busy does not explain.
+        """
         here = process.node_id == remote.own_node()
         ping = asyncio.create_task(remote.whereabouts(actor))
         try:
@@ -179,14 +185,17 @@ class RayWorld:
                         return True
                     if not _is_unavailable(ping.exception()):
                         return False
+                    if is_cut_off:
+                        break
+                    is_cut_off = True
                     ping = asyncio.create_task(_ping_later(actor))
                 may_be_busy = machine.is_running(process.pid) if here else process.kind != HOST
-                if slices * _SLICE_S >= (_BUSY_PATIENCE_S if may_be_busy else _PATIENCE_S):
-                    self._suspected[process.node_id] = asyncio.get_running_loop().time()
-                    return False
+                if slices * _SLICE_S >= (_BUSY_PATIENCE_S if may_be_busy and not is_cut_off else _PATIENCE_S):
+                    break
         finally:
             ping.cancel()
-        raise AssertionError
+        self._suspected[process.node_id] = asyncio.get_running_loop().time()
+        return False
 
     async def _end(self, process: ProcessInfo) -> None:
         """End a process that is dead, or as good as dead: whatever it is, it must not come back."""
