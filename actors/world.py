@@ -30,9 +30,11 @@ from actors.supervisor.launcher import HOST, Launcher, Shelf, kind_of
 _FACTORY = "actors.world:build"
 _PING_EVERY_S = 0.5
 _PATIENCE_S = 1.5
-"""A process that does not answer a ping for so long counts as dead..."""
+"""A process that does not answer a ping for so long counts as dead, if it is suspended or the connection to it lost."""
+_REMOTE_PATIENCE_S = 4.0
+"""The same for a host of another machine, which cannot be looked at."""
 _BUSY_PATIENCE_S = 15.0
-"""... unless it may just be busy: with user code that never lets the interpreter go, or on a machine that is."""
+"""The same for one that may just be busy, with user code that never lets the interpreter go or on a machine that is."""
 _SLICE_S = 0.25
 """Patience is counted in the turns of whoever waits, so that one who was held up himself does not blame others."""
 _SUSPICION_S = 30.0
@@ -189,8 +191,7 @@ class RayWorld:
                         break
                     is_cut_off = True
                     ping = asyncio.create_task(_ping_later(actor))
-                may_be_busy = machine.is_running(process.pid) if here else process.kind != HOST
-                if slices * _SLICE_S >= (_BUSY_PATIENCE_S if may_be_busy and not is_cut_off else _PATIENCE_S):
+                if slices * _SLICE_S >= (_PATIENCE_S if is_cut_off else _patience_s(process, here=here)):
                     break
         finally:
             ping.cancel()
@@ -223,6 +224,13 @@ class RayWorld:
     async def _info(self, actor: ActorHandle, address: str) -> ProcessInfo:
         node_id, pid = await remote.whereabouts(actor)
         return ProcessInfo(address=address, kind=kind_of(address), pid=pid, node_id=node_id)
+
+
+def _patience_s(process: ProcessInfo, *, here: bool) -> float:
+    """How long a process to which there is a connection may take to answer."""
+    if here:
+        return _BUSY_PATIENCE_S if machine.is_running(process.pid) else _PATIENCE_S
+    return _REMOTE_PATIENCE_S if process.kind == HOST else _BUSY_PATIENCE_S
 
 
 async def _ping_later(actor: ActorHandle) -> tuple[str, int]:
