@@ -24,7 +24,7 @@ from graphs.threads import main_thread_id
 from runtime.results import ThreadResult
 from tests.component.actors_kit import leftovers
 from tests.faults.crashes import DRIVER, PATIENCE_S, STORE, Crash, CrashWorld, Driver, Point, crashing, run
-from tests.faults.workflows import ANSWER, SCENARIOS, SESSION, Scenario
+from tests.faults.workflows import SCENARIOS, SESSION, Scenario, answer_all
 
 KINDS = ("host", "executor", "supervisor", "store", "driver")
 MAIN = main_thread_id(SESSION)
@@ -78,8 +78,7 @@ async def look_for_results(world: CrashWorld) -> list[ThreadResult]:
             thread = await other.thread(MAIN)
             result = await thread.result()
             if result.pause is not None:
-                await thread.answer(ANSWER)
-                result = await thread.result()
+                result = await answer_all(other)
             results.append(result)
             results += [await other.outcome(MAIN, turn) for turn in range(result.turn + 1, turns + 1)]
     await other.network.close()

@@ -325,9 +325,19 @@ def asking() -> list[Graph]:
 async def answered(client: AsyncClient) -> list[ThreadResult]:
     session = await client.session("w", id=SESSION)
     paused = await session.run({})
+    return [paused, await answer_all(client)]
+
+
+async def answer_all(client: AsyncClient) -> ThreadResult:
+    """Answer what is asked anywhere in the session, until its turn is over."""
+    session = await client.session(id=SESSION)
     thread = await client.thread(session.thread)
-    await thread.answer(ANSWER)
-    return [paused, await thread.result()]
+    while (result := await thread.result()).pause is not None:
+        for head in await session.threads():
+            if head.cursor.pause is not None and head.cursor.pause.kind == "human":
+                await (await client.thread(head.thread.id)).answer(ANSWER)
+        await asyncio.sleep(0.1)
+    return result
 
 
 def waiting() -> list[Graph]:
