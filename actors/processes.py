@@ -32,7 +32,7 @@ from actors.settings import ActorSettings
 from actors.supervisor.actor import Supervisor
 from actors.supervisor.launcher import HOST, Launcher, Shelf
 from actors.thread import ThreadServices
-from actors.tools.factory import build_tools
+from actors.tools.factory import ToolFactory
 from actors.values import Values
 
 
@@ -169,7 +169,7 @@ class ActorProcess:
             case "llm":
                 return LlmRunner(catalog, self._spec.settings.models)
             case "tool":
-                return ToolRunner(build_tools(blocking=blocking))
+                return ToolRunner(ToolFactory(blocking), self._world.unpack)
             case _:
                 raise ValueError(f"no executor runs nodes of kind {kind!r}")
 

@@ -215,6 +215,8 @@ class RunTool(Message, frozen=True, kw_only=True, omit_defaults=True):
     tool: str
     arguments: bytes
     """JSON object."""
+    function: bytes = b""
+    """The packed Python function that it is; empty for a builtin tool."""
 
 
 class ToolDone(Message, frozen=True, kw_only=True, omit_defaults=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from graphs.errors import NotFoundError
@@ -15,6 +15,16 @@ def reference(function: Function) -> str:
     """`module:qualified.name` of a callable; that of its class for an object that can be called."""
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}:{named.__qualname__}"
+
+
+def refer(function: Function, functions: MutableMapping[str, Function]) -> str:
+    """The reference of `function`, kept in `functions`; those that share one are told apart by a number."""
+    base = ref = reference(function)
+    number = 1
+    while functions.setdefault(ref, function) is not function:
+        number += 1
+        ref = f"{base}#{number}"
+    return ref
 
 
 def state_reference(graph_id: str) -> str:

@@ -31,21 +31,16 @@ from actors.protocol import (
     DescribeCluster,
     Done,
     FetchHosts,
-    FetchPool,
     Hosts,
     Message,
     PauseThread,
-    Pool,
     RestoreThread,
     ResumeThread,
-    RunTool,
     StartTurn,
     Stopped,
-    ToolDone,
     TurnAccepted,
     TurnDone,
 )
-from actors.tools.factory import build_tools
 from graphs.errors import NotFoundError, StateInvalid, ValidationError
 from graphs.sessions import Session, SessionContext
 from graphs.suggest import did_you_mean
@@ -62,7 +57,6 @@ from graphs.threads import (
     root_of,
     session_of,
 )
-from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.graph import GraphModel
 from runtime.config import Config
@@ -71,6 +65,7 @@ from runtime.deployment import Deployment, prepare
 from runtime.handles import AsyncSession, AsyncThread, Home
 from runtime.records import Records
 from runtime.results import ThreadResult
+from runtime.tools import AsyncTools
 
 _Reply = TypeVar("_Reply", bound=Message)
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -101,10 +96,9 @@ class AsyncClient:
         self._ready: set[str] = set()
         """Refs of the workflows that can run: what they need besides actors is started."""
         self._making_ready = asyncio.Lock()
-        self._tool_names = [tool.name for tool in build_tools().list_tools()]
         self._catalog = Catalog(connection.store.workflows, self._own_functions)
         self.records = Records(connection.store, self._catalog)
-        self.tools = AsyncTools(self)
+        self.tools = AsyncTools(connection)
 
     async def _own_functions(self, ref: str) -> Mapping[str, Any]:
         deployment = self._deployments.get(ref)
@@ -128,7 +122,11 @@ class AsyncClient:
         refs = []
         for graph in graphs:
             deployment = await prepare(
-                graph, self._connection.store.workflows, tools=self._tool_names, models=self.config.models
+                graph,
+                self._connection.store.workflows,
+                tools=[tool.name for tool in self.tools.list()],
+                models=self.config.models,
+                own_tools=self.tools.functions,
             )
             await self._before_run(deployment.models.values())
             await deployment.save(self._connection.store.workflows)
@@ -464,27 +462,6 @@ def _one_of(kind: type[_Choice], what: str, name: str) -> _Choice:
         known = ", ".join(kind)
         problem = f"no {what} {name!r}{did_you_mean(str(name), list(kind)) or f'; there are {known}'}"
         raise ValidationError(problem, problems=[problem]) from None
-
-
-class AsyncTools:
-    """Tools, outside of any thread."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-
-    async def execute(self, name: str, arguments: Mapping[str, Any]) -> ToolExecutionResult:
-        """Run the tool `name`.
-
-        Returns:
-            What it answered; a failure is a result too, with `error` set.
-
-        Raises:
-            NotFoundError: No such tool.
-        """
-        network = self._client._connection.network  # noqa: SLF001 - a part of the client
-        pool = await network.ask(SUPERVISOR, FetchPool(kind="tool"), Pool)
-        request = RunTool(tool=name, arguments=msgspec.json.encode(dict(arguments)))
-        return (await network.ask(pool.executors[0], request, ToolDone)).result
 
 
 def new_id() -> str:

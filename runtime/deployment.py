@@ -12,17 +12,20 @@ import asyncio
 import hashlib
 import inspect
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actors.ports import WorkflowRepository
 from actors.programs import describe_program
-from graphs.functions import is_reference, resolve
+from actors.tools.native import tool_of
+from graphs.errors import ValidationError
+from graphs.functions import is_reference, refer, resolve
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.graph import GraphModel
-from graphs.workflow.node import FunctionConfig, HumanConfig, MapConfig, NodeType, SubworkflowConfig
+from graphs.workflow.node import FunctionConfig, HumanConfig, MapConfig, NodeType, SubworkflowConfig, ToolCallConfig
+from graphs.workflow.problems import Problem, invalid
 from graphs.workflow.registry import template, template_names
 from graphs.workflow.spec import load
 from graphs.workflow.validation import ensure_valid
@@ -65,6 +68,7 @@ async def prepare(
     *,
     tools: Collection[str],
     models: Collection[str],
+    own_tools: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Deployment:
     """Read, validate and pin a workflow.
 
@@ -73,6 +77,7 @@ async def prepare(
         workflows: Those that it may run besides those that come along.
         tools: Names of the tools there are.
         models: Names of the models there are.
+        own_tools: Functions by the names they are registered as tools by: these come along.
 
     Raises:
         GraphInvalid: It has problems; all of them are listed.
@@ -85,6 +90,7 @@ async def prepare(
         model = graph.model()  # noqa: ASYNC240 - a graph, no path
     else:
         model = graph if isinstance(graph, GraphModel) else read_graph(graph)
+    model = _with_tools(model, own_tools or {}, functions)
     known = await workflows.list()
     names = {name for ref in known for name in (ref, ref.partition("+")[0], ref.partition("@")[0])}
     ensure_valid(
@@ -97,6 +103,9 @@ async def prepare(
     )
     for ref in _references(model):
         functions.setdefault(ref, resolve(ref, functions))
+    problems = list(_tool_problems(model, "", functions))
+    if problems:
+        raise invalid(f'workflow "{model.name}"', problems)
     pinned: dict[str, GraphModel] = {}
     await _pin(model, {}, functions, workflows, pinned)
     return Deployment(models=pinned, functions=functions)
@@ -124,6 +133,34 @@ def read_graph(source: str | Path) -> GraphModel:
     except UnicodeDecodeError as error:
         raise WorkflowFileError(f"cannot read {path}: it is not UTF-8 text", path=str(path)) from error
     return load(text, "json" if path.suffix == ".json" else "yaml")
+
+
+def _with_tools(
+    model: GraphModel, tools: Mapping[str, Callable[..., Any]], functions: MutableMapping[str, Callable[..., Any]]
+) -> GraphModel:
+    """`model` and those within it with references, kept in `functions`, in the place of the names of `tools`."""
+    nodes = []
+    for node in model.nodes:
+        config = node.config
+        if isinstance(config, ToolCallConfig) and config.tool in tools:
+            ref = refer(tools[config.tool], functions)
+            nodes.append(node.model_copy(update={"config": config.model_copy(update={"tool": ref})}))
+        else:
+            nodes.append(node)
+    children = tuple(_with_tools(child, tools, functions) for child in model.workflows)
+    return model.model_copy(update={"nodes": tuple(nodes), "workflows": children})
+
+
+def _tool_problems(model: GraphModel, path: str, functions: Mapping[str, Callable[..., Any]]) -> Iterator[Problem]:
+    """What keeps functions from being the tools they are used as."""
+    for index, node in enumerate(model.nodes):
+        if isinstance(node.config, ToolCallConfig) and is_reference(node.config.tool):
+            try:
+                tool_of(functions[node.config.tool])
+            except ValidationError as error:
+                yield from (Problem(f"{path}nodes[{index}].config.tool", problem) for problem in error.problems)
+    for index, child in enumerate(model.workflows):
+        yield from _tool_problems(child, f"{path}workflows[{index}].", functions)
 
 
 async def _pin(
@@ -183,6 +220,8 @@ def _references(model: GraphModel) -> set[str]:
         if node.node_type is NodeType.FUNCTION:
             assert isinstance(node.config, FunctionConfig)
             found.add(node.config.function)
+        if isinstance(node.config, ToolCallConfig):
+            found.add(node.config.tool)
         if isinstance(node.config, HumanConfig) and node.config.answer_type is not None:
             found.add(node.config.answer_type)
     for edge in model.edges:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -13,7 +13,7 @@ from graphs.sessions import Session
 from graphs.state.changes import StateChange, StateHistoryEntry
 from graphs.state.snapshots import StateSnapshot, ThreadSnapshot
 from graphs.threads import Durability, ThreadPriority, ThreadState
-from graphs.tools import ToolExecutionResult
+from graphs.tools import Tool, ToolExecutionResult, ToolType
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.graph import GraphModel
 from runtime.client import AsyncClient
@@ -130,6 +130,19 @@ class ToolsHandle:
 
     def __init__(self, client: SyncClient) -> None:
         self._client = client
+
+    def register(self, function: Callable[..., Any]) -> Tool:
+        """See `AsyncTools.register`."""
+        return self._client._client.tools.register(function)  # noqa: SLF001
+
+    def list(
+        self,
+        tags: Iterable[str] | None = None,
+        tool_type: ToolType | str | None = None,
+        name_contains: str | None = None,
+    ) -> list[Tool]:
+        """See `AsyncTools.list`."""
+        return self._client._client.tools.list(tags, tool_type, name_contains)  # noqa: SLF001
 
     def execute(self, name: str, arguments: Mapping[str, Any]) -> ToolExecutionResult:
         """See `AsyncTools.execute`."""

@@ -54,7 +54,7 @@ class LlmRunner:
             answer = Message(role="assistant", content=response.text, id=context.idempotency_key)
         return NodeOutput({config.into: answer}, response.usage)
 
-    def at_most_once(self, node: Node) -> bool:
+    def at_most_once(self, plan: Plan, node: Node) -> bool:
         """As the node says."""
         return node.at_most_once
 

@@ -53,7 +53,7 @@ class NodeRunner(Protocol):
     ) -> NodeOutput:
         """Run `node` once on `state` (channel -> value)."""
 
-    def at_most_once(self, node: Node) -> bool:
+    def at_most_once(self, plan: Plan, node: Node) -> bool:
         """Whether `node` must not be called again after a call of which the outcome is unknown."""
 
     async def run_tool(self, request: RunTool) -> ToolDone:

@@ -1,4 +1,4 @@
-"""Builds the tool service of a process."""
+"""Makes tools: what they are, and what runs them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import msgspec
 from actors.blocking import BlockingPool
 from actors.tools.builtin.calculator import calculator
 from actors.tools.builtin.text_stats import text_stats
-from actors.tools.executor import FunctionExecutor
+from actors.tools.executor import FunctionExecutor, ToolExecutor
 from actors.tools.native import tool_of
 from actors.tools.service import ToolService
-from graphs.tools import ToolType
+from graphs.tools import Tool, ToolType
 
 BUILTINS: tuple[Callable[..., Any], ...] = (calculator, text_stats)
 
@@ -21,22 +21,45 @@ BUILTINS: tuple[Callable[..., Any], ...] = (calculator, text_stats)
 _THREADS = 64
 
 
-def build_tools(functions: Iterable[Callable[..., Any]] = (), blocking: BlockingPool | None = None) -> ToolService:
+class ToolFactory:
+    """Makes tools of Python functions.
+
+    Args:
+        blocking: Threads for those that are synchronous; its own if None.
+    """
+
+    def __init__(self, blocking: BlockingPool | None = None) -> None:
+        self._blocking = blocking or BlockingPool(_THREADS)
+
+    def builtin(self, function: Callable[..., Any]) -> tuple[Tool, ToolExecutor]:
+        """A tool that is shipped."""
+        described = msgspec.structs.replace(tool_of(function), tool_type=ToolType.BUILTIN)
+        return described, FunctionExecutor(function, self._blocking)
+
+    def native(self, function: Callable[..., Any]) -> tuple[Tool, ToolExecutor]:
+        """The tool that a user's function is.
+
+        Raises:
+            ValidationError: Listing everything that keeps the function from being a tool.
+        """
+        return tool_of(function), FunctionExecutor(function, self._blocking)
+
+
+def build_tools(functions: Iterable[Callable[..., Any]] = (), factory: ToolFactory | None = None) -> ToolService:
     """A service with the builtin tools, and a native tool for each of `functions`.
 
     Args:
         functions: What to make tools of.
-        blocking: Threads for those that are synchronous; its own if None.
+        factory: What makes them; its own if None.
 
     Raises:
         ValidationError: One of the functions cannot be a tool.
         BusinessRuleViolation: Two of them, or one and a builtin tool, have one name.
     """
     service = ToolService()
-    blocking = blocking or BlockingPool(_THREADS)
+    factory = factory or ToolFactory()
     for function in BUILTINS:
-        builtin = msgspec.structs.replace(tool_of(function), tool_type=ToolType.BUILTIN)
-        service.register_tool(builtin, FunctionExecutor(function, blocking))
+        service.register_tool(*factory.builtin(function))
     for function in functions:
-        service.register_tool(tool_of(function), FunctionExecutor(function, blocking))
+        service.register_tool(*factory.native(function))
     return service

@@ -61,9 +61,13 @@ class ToolService:
             and (name_contains is None or name_contains.lower() in tool.name.lower())
         ]
 
-    def at_most_once(self, name: str) -> bool:
-        """Whether the tool `name` is there and must not be called again after a call of unknown outcome."""
-        return name in self._tools and self._tools[name][0].at_most_once
+    def find(self, name: str) -> tuple[Tool, ToolExecutor]:
+        """The tool `name`, and what runs it. Raises `NotFoundError`."""
+        if name not in self._tools:
+            raise NotFoundError(
+                f'no tool "{name}"{did_you_mean(name, self._tools) or "; register it first"}', kind="tool", key=name
+            )
+        return self._tools[name]
 
     async def execute_tool(
         self, name: str, arguments: Mapping[str, Any], *, idempotency_key: str | None = None
@@ -78,22 +82,25 @@ class ToolService:
         Raises:
             NotFoundError: No such tool.
         """
-        if name not in self._tools:
-            raise NotFoundError(
-                f'no tool "{name}"{did_you_mean(name, self._tools) or "; register it first"}', kind="tool", key=name
-            )
-        tool, executor = self._tools[name]
-        started = time.perf_counter()
-        try:
-            fitting, problems = validate_parameters(tool.config, arguments)
-            if problems:
-                raise ToolError(f"{name}: {'; '.join(problems)}", tool=name, problems=problems)
-            output = _plain(name, await executor.execute(tool, fitting, idempotency_key=idempotency_key))
-        except Exception as error:  # noqa: BLE001 - a tool may raise anything, and all of it becomes data
-            return ToolExecutionResult(
-                success=False, error=describe(error, tool=name), execution_time_s=time.perf_counter() - started
-            )
-        return ToolExecutionResult(success=True, output=output, execution_time_s=time.perf_counter() - started)
+        return await execute(*self.find(name), arguments, idempotency_key=idempotency_key)
+
+
+async def execute(
+    tool: Tool, executor: ToolExecutor, arguments: Mapping[str, Any], *, idempotency_key: str | None
+) -> ToolExecutionResult:
+    """Run `tool` by its executor; see `ToolService.execute_tool`."""
+    name = tool.name
+    started = time.perf_counter()
+    try:
+        fitting, problems = validate_parameters(tool.config, arguments)
+        if problems:
+            raise ToolError(f"{name}: {'; '.join(problems)}", tool=name, problems=problems)
+        output = _plain(name, await executor.execute(tool, fitting, idempotency_key=idempotency_key))
+    except Exception as error:  # noqa: BLE001 - a tool may raise anything, and all of it becomes data
+        return ToolExecutionResult(
+            success=False, error=describe(error, tool=name), execution_time_s=time.perf_counter() - started
+        )
+    return ToolExecutionResult(success=True, output=output, execution_time_s=time.perf_counter() - started)
 
 
 def _plain(name: str, output: Any) -> Any:

@@ -119,7 +119,7 @@ class GraphBuilder(GraphDraft):
         self,
         name: str,
         *,
-        tool: str,
+        tool: str | Callable[..., Any],
         arguments: Mapping[str, Any] | None = None,
         into: str | None = None,
         reads: Iterable[str] | None = None,
@@ -132,7 +132,7 @@ class GraphBuilder(GraphDraft):
 
         Args:
             name: Name of the node.
-            tool: Name of the tool.
+            tool: Name of the tool, or a Python function, which then comes along; see `runtime.tool`.
             arguments: Its arguments; texts are templates over the state, and a lone `{channel}` keeps its type.
             into: Channel the output is written to; None drops it.
             reads: See `node`, as for the options below.
@@ -141,7 +141,11 @@ class GraphBuilder(GraphDraft):
             timeout_s: See `node`.
             at_most_once: See `node`.
         """
-        config = self._make(ToolCallConfig, f'node "{name}"', tool=tool, arguments=dict(arguments or {}), into=into)
+        label = f'node "{name}"'
+        if not isinstance(tool, str) and not callable(tool):
+            raise self._error(f"{label}.tool", f"{tool!r} is neither the name of a tool nor a function")
+        ref = tool if isinstance(tool, str) else self._refer(tool)
+        config = self._make(ToolCallConfig, label, tool=ref, arguments=dict(arguments or {}), into=into)
         self._add(
             name,
             config,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar, get_origin
 import pydantic
 
 from graphs.errors import GraphInvalid
-from graphs.functions import Function, reference, state_reference
+from graphs.functions import Function, refer, state_reference
 from graphs.policies import RetryPolicy
 from graphs.state.annotations import value_type
 from graphs.state.fields import is_dataclass, is_model
@@ -146,12 +146,7 @@ class GraphDraft:
 
     def _refer(self, function: Function) -> str:
         """The reference of `function`; those that share one, such as two lambdas, are told apart by a number."""
-        base = ref = reference(function)
-        number = 1
-        while self._functions.setdefault(ref, function) is not function:
-            number += 1
-            ref = f"{base}#{number}"
-        return ref
+        return refer(function, self._functions)
 
     def _make(self, model: type[M], label: str, /, **fields: Any) -> M:
         try:

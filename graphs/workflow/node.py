@@ -69,7 +69,7 @@ class ToolCallConfig(_Config):
 
     node_type: Literal["tool"] = "tool"
     tool: str
-    """Name of a registered tool."""
+    """Name of a registered tool, or `module:qualname` of a Python function."""
     arguments: dict[str, Json] = {}
     """Argument name -> value; strings are templates over the state. A lone `{channel}` keeps the channel's type."""
     into: str | None = None

@@ -10,8 +10,6 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel
 
-from actors.executors.tool import ToolRunner
-from actors.tools.factory import build_tools
 from graphs.journal import EntryKind
 from runtime import END, START, Graph, GreenroomError, NodeTimeout, OutcomeUnknown, ThreadState, append, tool
 from tests.component.actors_kit import (
@@ -226,14 +224,11 @@ async def test_a_tool_that_is_declared_so() -> None:
         return "sent"
 
     g = Graph("tools", state=Log)
-    g.tool("send", tool="transfer", arguments={"amount": 3}, into="notes")
+    g.tool("send", tool=transfer, arguments={"amount": 3}, into="notes")
     g.edge(START, "send")
     g.edge("send", END)
     async with runtime(executors=ONE) as rt:
-        rt._tool_names.append("transfer")
         await rt.deploy(g)
-        (executor,) = executors(rt, "tool").values()
-        executor._steps._runner = ToolRunner(build_tools([transfer]))
         session = await rt.session("tools")
         running = asyncio.create_task(session.run({}))
         await gate.reached()
