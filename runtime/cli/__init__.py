@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from graphs.errors import ErrorInfo, GreenroomError
-from runtime.cli import demo, doctor, graphs, past, run, services, sessions, snapshots, threads, tools, workflows
+from runtime.cli import acts, demo, doctor, graphs, past, run, services, sessions, snapshots, threads, tools, workflows
 from runtime.cli.output import ExitCode, Output
 from runtime.errors import ConfigError
 
@@ -35,7 +35,7 @@ app.command()(doctor.doctor)
 app.command()(demo.demo)
 app.command()(run.run)
 app.add_typer(graphs.app, name="graph")
-for command in (past.branch, past.history, past.diff, past.promote):
+for command in (acts.answer, acts.cancel, acts.pause, acts.resume, past.branch, past.history, past.diff, past.promote):
     threads.app.command()(command)
 app.add_typer(threads.app, name="threads")
 app.add_typer(snapshots.app, name="snapshots")

@@ -9,6 +9,7 @@ from typing import TextIO
 
 import msgspec
 
+from graphs.journal import Pause, PauseKind
 from graphs.threads import path_of
 from runtime.documents import event_document, plain
 from runtime.events import (
@@ -19,7 +20,9 @@ from runtime.events import (
     NodeFailed,
     NodeFinished,
     NodeStarted,
+    Paused,
     Restored,
+    Resumed,
     ThreadFinished,
     Token,
     TurnStarted,
@@ -90,8 +93,8 @@ def describe(event: Event) -> str:
             return f"{event.node} starts {len(event.threads)} threads"
         case BranchesJoined():
             return f"{event.node} joined: {_short(event.delta)}"
-        case Branched() | Restored():
-            return _return(event)
+        case Branched() | Restored() | Paused() | Resumed():
+            return _interruption(event)
         case ThreadFinished():
             why = f": {event.error.message}" if event.error is not None else ""
             return f"turn {event.turn} {event.status}{why}"
@@ -104,11 +107,31 @@ def one_line(text: str) -> str:
     return _CONTROL.sub(" ", text)
 
 
-def _return(event: Branched | Restored) -> str:
-    if isinstance(event, Restored):
-        return f"restored to {event.origin[0]} at {event.origin[1]}"
-    update = f", with {_short(event.delta)}" if event.delta else ""
-    return f"branched from {event.base[0]} at {event.base[1]}{update}"
+def _interruption(event: Branched | Restored | Paused | Resumed) -> str:
+    match event:
+        case Restored():
+            return f"restored to {event.origin[0]} at {event.origin[1]}"
+        case Paused(pause=pause):
+            return f"{pause.node} paused: {_waits_for(pause)}" if pause.node else f"paused: {_waits_for(pause)}"
+        case Resumed():
+            answer = f": {_short(event.delta)}" if event.delta else ""
+            return f"{event.node} resumed{answer}" if event.node else "resumed"
+        case Branched():
+            update = f", with {_short(event.delta)}" if event.delta else ""
+            return f"branched from {event.base[0]} at {event.base[1]}{update}"
+
+
+def _waits_for(pause: Pause) -> str:
+    match pause.kind:
+        case PauseKind.HUMAN:
+            return pause.question
+        case PauseKind.TIMER:
+            assert pause.until is not None
+            return f"until {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(pause.until))}"
+        case PauseKind.ASKED:
+            return pause.reason
+        case PauseKind.BRANCHES:
+            return "all threads below it are"
 
 
 def _short(delta: dict[str, object]) -> str:

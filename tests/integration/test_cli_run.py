@@ -54,6 +54,22 @@ edges:
 """
 
 
+ASKS = """
+from pydantic import BaseModel
+from runtime import END, START, Graph
+
+
+class State(BaseModel):
+    number: int = 0
+
+
+g = Graph("asks", state=State)
+g.human("ask", question="How many?", into="number")
+g.edge(START, "ask")
+g.edge("ask", END)
+"""
+
+
 class Commands:
     """Runs `greenroom` in a directory that has two workflows."""
 
@@ -262,3 +278,27 @@ def test_another_way_is_tried_compared_and_taken(greenroom):
         assert errors.startswith("error: ")
         assert message in errors
     assert greenroom("threads", "branch", main, "--set", "items")[0] == 2
+
+
+def test_a_question_is_answered_and_turns_are_paused_and_cancelled(greenroom, tmp_path):
+    (tmp_path / "asks.py").write_text(ASKS)
+    asked = greenroom.json("run", "asks.py:g", "--input", "{}")
+    main = asked["thread_id"]
+    wrong = greenroom("threads", "answer", main, "seven")
+    paused = greenroom("threads", "pause", main)
+    answered = greenroom.json("threads", "answer", main, "7")
+    events = greenroom("threads", "events", main, "--follow")[1]
+    other = greenroom.json("run", "asks.py:g", "--input", "{}")["thread_id"]
+    cancelled = greenroom("threads", "cancel", other, "--reason", "no more")
+
+    assert (asked["status"], asked["pause"]["question"]) == ("paused", "How many?")
+    assert (wrong[0], wrong[1]) == (1, "")
+    assert "valid integer" in wrong[2]
+    assert paused[0] == 1
+    assert answered["thread_id"] == main
+    assert "ask paused: How many?" in events
+    assert 'ask resumed: {"number":7}' in events
+    assert greenroom.json("threads", "show", main)["state"] == {"number": 7}
+    assert cancelled[:2] == (0, f"cancelled {other}, which is cancelled\n")
+    assert greenroom.json("threads", "show", other)["error"]["fields"] == {"reason": "no more"}
+    assert greenroom("threads", "resume", main)[0] == 1
