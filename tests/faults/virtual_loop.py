@@ -46,15 +46,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._started(task, context)
         return task
 
-    def run_in_executor(self, executor: Any, func: Callable[..., _T], *args: Any) -> asyncio.Future[_T]:  # type: ignore[override]
-        """Run `func` here and now: no thread keeps virtual time."""
-        future: asyncio.Future[_T] = self.create_future()
-        try:
-            future.set_result(func(*args))
-        except Exception as error:  # noqa: BLE001 - it is whatever the function raises, and goes where it would
-            future.set_exception(error)
-        return future
-
 
 class _Skipping(selectors.BaseSelector):
     """Does not wait for the time to pass, but lets it."""
