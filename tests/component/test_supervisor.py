@@ -221,3 +221,21 @@ async def test_a_turn_waits_for_functions_that_nobody_has_any_more() -> None:
         await all_over(rt, [thread])
 
         assert await history(rt, thread) == CHAIN
+
+
+async def test_a_timer_is_slept_for_exactly_and_then_its_thread_goes_on() -> None:
+    clock = ManualClock()
+    async with runtime(clock=clock) as rt:
+        g = Graph("waiting", state=Log)
+        g.wait("later", seconds=60)
+        g.edge(START, "later")
+        g.edge("later", END)
+        await rt.deploy(g)
+        thread = (await (await rt.session("waiting")).submit({})).id
+        await until(lambda: clock.slept_s)
+        assert clock.slept_s == [60.0]
+
+        clock.advance(60)
+        await all_over(rt, [thread])
+
+        assert await rt.records.store.journal.timers() == []
