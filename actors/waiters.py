@@ -69,6 +69,7 @@ class Waiters:
         for future in [future for futures in self._waiting.values() for future in futures]:
             if not future.done():
                 future.set_exception(error)
+                future.exception()  # retrieved: perhaps its asker is just being ended too
         self._waiting.clear()
 
 
