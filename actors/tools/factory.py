@@ -9,14 +9,23 @@ import msgspec
 
 from actors.blocking import BlockingPool
 from actors.tools.builtin.calculator import calculator
+from actors.tools.builtin.json_path import json_path
+from actors.tools.builtin.moments import date_and_time
+from actors.tools.builtin.text import text_search, text_slice
 from actors.tools.builtin.text_stats import text_stats
 from actors.tools.executor import FunctionExecutor, ToolExecutor
 from actors.tools.native import tool_of
 from actors.tools.service import ToolService
 from graphs.tools import Tool, ToolType
 
-BUILTINS: tuple[Callable[..., Any], ...] = (calculator, text_stats)
-
+BUILTINS: tuple[Callable[..., Any], ...] = (
+    calculator,
+    date_and_time,
+    json_path,
+    text_search,
+    text_slice,
+    text_stats,
+)
 
 _THREADS = 64
 

@@ -152,7 +152,14 @@ def test_tools_are_listed_and_run(greenroom):
     as_json = greenroom("tools", "ls", "--json")
 
     assert [line.split()[0] for line in listed[1].splitlines()[:2]] == ["name", "calculator"]
-    assert [tool["name"] for tool in json.loads(as_json[1])] == ["calculator", "text_stats"]
+    assert [tool["name"] for tool in json.loads(as_json[1])] == [
+        "calculator",
+        "datetime",
+        "json_path",
+        "text_search",
+        "text_slice",
+        "text_stats",
+    ]
     assert greenroom("tools", "run", "calculator", "--arguments", '{"expression": "2 ** 10"}') == (0, "1024\n", "")
     assert greenroom("tools", "run", "text_stats", "--arguments", '{"text": "a b"}') == (
         0,

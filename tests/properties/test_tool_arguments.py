@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.tools.factory import build_tools
@@ -63,7 +63,7 @@ def runner() -> Iterator[asyncio.Runner]:
         yield opened
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(call=wrong_calls())
 def test_wrong_calls_name_the_parameter_and_reach_nothing(
     runner: asyncio.Runner, call: tuple[str, dict[str, Any]]
