@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from actors.admission import Admission
 from actors.errors import ActiveElsewhere, DestinationDied, Fenced
 from actors.patience import patiently
-from actors.pauses import cannot_pause, goes_on
+from actors.pauses import cannot_pause, goes_on, is_asked_to_pause
 from actors.ports import SessionRepository
 from actors.protocol import (
     Adopt,
@@ -269,6 +269,8 @@ class Host:
             head = await self._services.journal.head(thread_id)
             if head is not None and head.cursor.status is ThreadState.RUNNING and head.host != self._services.host:
                 raise ActiveElsewhere(f"{thread_id} runs on {head.host}", thread_id=thread_id, host=head.host)
+            if head is not None and is_asked_to_pause(head.cursor):
+                return
             raise cannot_pause(thread_id, Cursor() if head is None else head.cursor)
         branch.paused = request.reason
         if branch.actor is not None:

@@ -200,6 +200,8 @@ class SessionActor:
         """
         head = await self._services.journal.head(self.root)
         turn = 1 if head is None else head.cursor.turn + (0 if head.cursor.is_open else 1)
+        if head is not None and is_asked_to_pause(head.cursor):
+            return  # perhaps by this very request, whose answer was lost
         if head is not None and head.cursor.status is ThreadState.PAUSED:
             raise cannot_pause(self.root, head.cursor)
         if (head is None or not head.cursor.is_open) and await self._interaction(turn) is None:

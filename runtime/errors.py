@@ -18,7 +18,7 @@ class ServiceError(GreenroomError):
 
 
 class ResultTimeout(GreenroomError):
-    """A turn was not over in time. It goes on. Fields: `thread_id`, `timeout_s`."""
+    """A turn was not over in time; if it was accepted it runs on. Fields: `thread_id`, `timeout_s`."""
 
     retryable: ClassVar[bool] = True
 

@@ -102,7 +102,7 @@ class AsyncSession:
             content: Channel -> value; what it says is written to the state through the reducers.
             priority: Who goes first when the hosts are full.
             durability: When its steps are stored: `sync`, `async` or `exit`; None: as the workflow says.
-            timeout_s: How long to wait; the turn goes on afterwards.
+            timeout_s: How long to wait; a turn that was accepted runs on afterwards.
 
         Returns:
             How it ended; a failed turn is a result too, and so is a paused one.
@@ -116,7 +116,13 @@ class AsyncSession:
                 done = await self._client.start_turn(self._home, content, priority, durability, True, TurnDone)
                 return await self._client.settled(self._home, done)
         except TimeoutError:
-            raise _too_late(self.thread, timeout_s) from None
+            # Nobody knows whether a host has accepted it by now, or will.
+            raise ResultTimeout(
+                f"no result of {self.thread} in {timeout_s} s; if the turn was accepted it runs; look at the thread, "
+                "or submit() first and then wait for the result()",
+                thread_id=self.thread,
+                timeout_s=timeout_s,
+            ) from None
 
     async def submit(
         self,

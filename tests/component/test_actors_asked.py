@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from graphs.errors import BusinessRuleViolation
-from runtime import END, START, Graph, Pause, PauseKind, ThreadState
+from runtime import END, START, Graph, Pause, PauseKind, ResultTimeout, ThreadState
 from tests.component.actors_kit import (
     COMPLETED,
     STARTED,
@@ -248,3 +248,37 @@ async def test_a_thread_paused_on_request_is_cancelled() -> None:
         await thread.cancel("no more")
 
         assert (await thread.result()).status is ThreadState.CANCELLED
+
+
+async def test_pausing_twice_is_pausing_once() -> None:
+    gate = Gate()
+    async with runtime() as rt:
+        await rt.deploy(chain(gate))
+        session = await rt.session("chain")
+        thread = await session.submit({})
+        await gate.reached()
+        pausing = [asyncio.create_task(thread.pause(reason)) for reason in ("one", "two")]
+        await asyncio.sleep(0.01)
+        await gate.open()
+        await asyncio.gather(*pausing)
+        await thread.pause("three")
+
+        assert (await history(rt, session.thread))[-1] == paused(None)
+        await thread.resume()
+        assert (await thread.result()).status is ThreadState.COMPLETED
+
+
+async def test_a_turn_nobody_accepted_in_time_is_not_said_to_run() -> None:
+    async with runtime(hosts={"min": 1, "max": 1}) as rt:
+        await rt.deploy(chain(Gate()))
+        session = await rt.session("chain")
+        (host,) = hosts(rt).values()
+        accept = host._repository.accept
+        host._repository.accept = lambda *args, **more: asyncio.Event().wait()
+
+        with pytest.raises(ResultTimeout, match="if the turn was accepted it runs"):
+            await session.run({}, timeout_s=0.05)
+
+        host._repository.accept = accept
+        for actor in list(host._sessions.values()):
+            await actor.close()

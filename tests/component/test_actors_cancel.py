@@ -349,3 +349,20 @@ async def test_what_nobody_knows_is_not_cancelled() -> None:
         for thread_id in ("nobody:0", f"{session.thread}.1.0"):
             with pytest.raises(NotFoundError, match=r"nobody|no thread"):
                 await rt.cancel(thread_id, 1, "x")
+
+
+async def test_cancelling_a_turn_that_waits_for_a_place_does_not_wait_for_one() -> None:
+    gate = Gate()
+    async with runtime(hosts={"min": 1, "max": 1, "capacity": 1}) as rt:
+        await rt.deploy(gated(gate))
+        first = await (await rt.session("gated")).submit({})
+        await gate.reached()
+        waiting = await (await rt.session("gated")).submit({})
+        result = asyncio.create_task(waiting.result())
+
+        async with asyncio.timeout(5):
+            await waiting.cancel("too long")
+            assert (await result).status is ThreadState.CANCELLED
+        assert await first.status() is ThreadState.RUNNING
+        await gate.open()
+        await first.result()

@@ -19,7 +19,7 @@ import pytest
 
 from actors.errors import DestinationDied, StoreUnavailable
 from actors.network import SUPERVISOR
-from graphs.journal import EntryKind
+from graphs.journal import EntryKind, PauseKind
 from graphs.threads import main_thread_id
 from runtime.results import ThreadResult
 from tests.component.actors_kit import leftovers
@@ -77,6 +77,9 @@ async def look_for_results(world: CrashWorld) -> list[ThreadResult]:
         async with asyncio.timeout(PATIENCE_S):
             thread = await other.thread(MAIN)
             result = await thread.result()
+            if result.pause is not None and result.pause.kind is PauseKind.ASKED:
+                await thread.resume()
+                result = await thread.result()
             if result.pause is not None:
                 result = await answer_all(other)
             results.append(result)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
 from pydantic import BaseModel
 
+from graphs.errors import BusinessRuleViolation
 from runtime import END, START, Graph, add, append
 from runtime.client import AsyncClient
 from runtime.results import ThreadResult
@@ -68,6 +70,7 @@ def note(name: str, takes_s: float = 0.0) -> Callable[[Any], Awaitable[dict[str,
         await asyncio.sleep(takes_s)
         return {"notes": name, "points": 1}
 
+    node.__qualname__ = f"note_{name}"  # workflows that are deployed together tell their functions apart by it
     return node
 
 
@@ -340,6 +343,41 @@ async def answer_all(client: AsyncClient) -> ThreadResult:
     return result
 
 
+def asking_below() -> list[Graph]:
+    """A branch that runs a workflow that forks into a question and a note, beside a branch that asks itself."""
+    inner = Graph("inner", state=Board)
+    inner.human("ask", question="inside?", into="text")
+    for name in ("ask", "quick"):
+        if name != "ask":
+            inner.node(note(name, 0.05), name=name)
+        inner.edge(START, name)
+        inner.edge(name, END)
+    g = Graph("w", state=Board)
+    g.subworkflow("sub", workflow=inner, output={"notes": "notes"})
+    g.human("ask", question="beside?", into="text")
+    g.edge(START, "sub")
+    g.edge(START, "ask")
+    line(g, "end", at="sub")
+    g.edge("ask", "end")
+    return [g]
+
+
+async def answered_below(client: AsyncClient) -> list[ThreadResult]:
+    session = await client.session("w", id=SESSION)
+    await session.run({})
+    return [await answer_all(client)]
+
+
+async def paused_and_resumed(client: AsyncClient) -> list[ThreadResult]:
+    session = await client.session("w", id=SESSION)
+    thread = await session.submit({})
+    await asyncio.sleep(0.12)
+    with suppress(BusinessRuleViolation):  # over already, because a death has cost time
+        await thread.pause("for a while")
+        await thread.resume()
+    return [await thread.result()]
+
+
 def waiting() -> list[Graph]:
     g = line(Graph("w", state=Board), "a", to="wait")
     g.wait("wait", seconds=60)
@@ -384,7 +422,12 @@ SCENARIOS: dict[str, Scenario] = {
     "at most once, async": Scenario(once, partial(one_turn, durability="async"), is_exact=False, may=called_once),
     "at most once on exit": Scenario(once, partial(one_turn, durability="exit"), is_exact=False, may=called_once),
     "question": Scenario(asking, answered),
+    "questions below": Scenario(asking_below, answered_below, is_exact=False),
     "timer": Scenario(waiting, one_turn),
+    "pause and resume": Scenario(
+        lambda: [line(Graph("w", state=Board), "a", "b", "c", takes_s=0.1)], paused_and_resumed, is_exact=False
+    ),
+    "pause and resume of a fork": Scenario(forked(), paused_and_resumed, is_exact=False),
     "fork all": Scenario(forked(), one_turn),
     "fork any": Scenario(forked(join="any"), one_turn, is_exact=False, may=some_branches(1)),
     "fork two": Scenario(forked(join=2), one_turn, is_exact=False, may=some_branches(2)),
