@@ -16,7 +16,7 @@ from actors.ports import TokenChunk
 from actors.stores.redis import RedisStore
 from graphs.journal import CorruptRecord, Cursor, EntryKind, JournalEntry
 from graphs.threads import Thread, ThreadType
-from tests.conformance.conftest import free_port
+from tests.conftest import free_port
 
 pytestmark = pytest.mark.integration
 

