@@ -120,8 +120,12 @@ class RestoreThread(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Give a thread the state of another seq, perhaps of another thread. Answered by `Done` when that is recorded."""
 
     thread_id: str
-    origin: tuple[str, int]
-    """(thread id, seq)."""
+    origin: tuple[str, int] | None = None
+    """(thread id, seq); None: that of now, which is updated."""
+    update: bytes | None = None
+    """Encoded delta that is applied then."""
+    user_id: str = ""
+    """Who updates it, if somebody else than the user of the session."""
     operation_id: str
     """The same id twice restores once."""
     lost: str = ""

@@ -159,13 +159,17 @@ class ThreadActor:
         await self._append(EntryKind.BRANCHED, cursor, state, deltas=deltas, usage=usage, origin=self.thread.base)
         self.state = state
 
-    async def restore(self, past: Replayed, origin: tuple[str, int], operation_id: str) -> None:
-        """Journal that the state is that of `past`; the threads of an open fork are not wanted any more."""
+    async def restore(
+        self, past: Replayed, origin: tuple[str, int], deltas: tuple[bytes, ...], *, operation_id: str, user_id: str
+    ) -> None:
+        """Journal that the state is that of `past`, updated; the threads of an open fork are not wanted any more."""
+        state = apply(self.plan.schema, past.state, deltas)
         if self.cursor.fork is not None:
             await self.services.branches.cancel(self._as_parent(), self.cursor.fork, "its parent was restored")
-        cursor = await self._after(planner.Restored(past.cursor), past.state)
-        await self._append(EntryKind.RESTORED, cursor, past.state, origin=origin, operation_id=operation_id)
-        self.state = past.state
+        cursor = await self._after(planner.Restored(past.cursor), state)
+        fields = {"origin": origin, "deltas": deltas, "operation_id": operation_id, "user_id": user_id}
+        await self._append(EntryKind.RESTORED, cursor, state, **fields)
+        self.state = state
 
     async def run(self) -> None:
         """Carry the turn to its end or a pause, be it that it is cancelled, or that something fails that must not.

@@ -43,13 +43,15 @@ async def begin_branch(request: BranchThread, services: ThreadServices) -> int:
 
 
 async def restore(actor: ThreadActor, request: RestoreThread, journal: Journal, schema_of: SchemaOf) -> None:
-    """Give a thread that does not run the state of another seq, unless this request has done so already.
+    """Give a thread that does not run the state of another seq, or an update, unless this request has done so already.
 
     Raises:
-        BusinessRuleViolation: It runs, or the other thread is of another session or workflow.
+        BusinessRuleViolation: It runs, or is to be updated and is not over, or the other thread is of another session
+            or workflow.
         NotFoundError: There is no such seq.
+        StateInvalid: The state does not take the update.
     """
-    thread, origin = actor.thread, request.origin
+    thread, origin = actor.thread, request.origin or (actor.thread.id, actor.seq)
     if request.thread_id != thread.id:
         raise BusinessRuleViolation(
             f"{request.thread_id} is run by a thread above it; restore that one, {thread.id}, or branch this one",
@@ -58,9 +60,15 @@ async def restore(actor: ThreadActor, request: RestoreThread, journal: Journal, 
     recent = await journal.read(thread.id, after=max(0, actor.seq - RETRIES_WITHIN))
     if any(entry.operation_id == request.operation_id for entry in recent):
         return
-    if recent and recent[-1].kind is EntryKind.RESTORED and recent[-1].origin == origin:
+    deltas = () if request.update is None else (request.update,)
+    if recent and recent[-1].kind is EntryKind.RESTORED and (recent[-1].origin, recent[-1].deltas) == (origin, deltas):
         return
     check_at_rest(thread, actor.cursor.status)
+    if deltas and not actor.cursor.status.finished:
+        raise BusinessRuleViolation(
+            f"thread {thread.id} is {actor.cursor.status}; update it when its turn is over, or branch it",
+            thread_id=thread.id,
+        )
     if session_of(origin[0]) != thread.session_id:
         raise BusinessRuleViolation(
             f"{origin[0]} is of another session than {thread.id}; branch it and read its state instead",
@@ -72,7 +80,8 @@ async def restore(actor: ThreadActor, request: RestoreThread, journal: Journal, 
             f"{origin[0]} runs {source.thread.workflow}; {thread.id} cannot take its state: it runs {thread.workflow}",
             thread_id=thread.id,
         )
-    await actor.restore(await _past(journal, origin, schema_of), origin, request.operation_id)
+    past = await _past(journal, origin, schema_of)
+    await actor.restore(past, origin, deltas, operation_id=request.operation_id, user_id=request.user_id)
 
 
 def check_at_rest(thread: Thread, status: ThreadState) -> None:

@@ -31,7 +31,7 @@ class EntryKind(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"  #: with the answer, if a person was asked
     BRANCHED = "branched"  #: the first entry of a what-if branch, with its update
-    RESTORED = "restored"  #: the state is that of another seq, perhaps of another thread: see `origin`
+    RESTORED = "restored"  #: the state is that of another seq, see `origin`; or of the last one, with an update
     TURN_FINISHED = "turn_finished"
 
 
@@ -158,6 +158,8 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Restored, branched: (thread id, seq) whose state this is, before the deltas."""
     operation_id: str = ""
     """Id of the request that wrote it, if it may come twice: an answer, a restore."""
+    user_id: str = ""
+    """Restored, with an update: who wrote that, if somebody else than the user of the session."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

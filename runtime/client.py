@@ -402,6 +402,11 @@ class AsyncClient:
         request = RestoreThread(thread_id=thread_id, origin=origin, operation_id=new_id())
         await self._ask_host(await self._home(thread_id), request, Done)
 
+    async def update(self, thread_id: str, delta: bytes, user_id: str) -> None:
+        """Have a write recorded, and applied to the state of a thread at rest."""
+        request = RestoreThread(thread_id=thread_id, update=delta, user_id=user_id, operation_id=new_id())
+        await self._ask_host(await self._home(thread_id), request, Done)
+
     async def _home(self, thread_id: str) -> Home:
         """Where a thread was last active."""
         session = await self.records.session(session_of(thread_id))

@@ -123,10 +123,12 @@ class Branched(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored(Event):
-    """The state has become that of another seq, perhaps of another thread; the thread is at rest there."""
+    """The state has become that of another seq, perhaps of another thread, or was updated; the thread is at rest."""
 
     origin: tuple[str, int]
     """(thread id, seq)."""
+    delta: dict[str, Any]
+    """The update: channel -> what was written."""
     turn: int
     status: ThreadState
 

@@ -1,6 +1,9 @@
-"""What has changed the states of threads: replayed from their journals, never stored a second time."""
+"""What has changed the states of threads: replayed from their journals, never stored twice; and changing one."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from actors.replay import apply, replay
 from graphs.errors import BusinessRuleViolation
@@ -9,8 +12,15 @@ from graphs.state.changes import StateChange, StateHistoryEntry, operation_of, s
 from runtime.records import Records
 
 
+class Updater(Protocol):
+    """Who has threads updated."""
+
+    async def update(self, thread_id: str, delta: bytes, user_id: str) -> None:
+        """Have a write recorded, and applied to the state of a thread at rest."""
+
+
 class HistoryService:
-    """Reads the changes of states.
+    """Reads the changes of states, and records those that people make.
 
     Args:
         records: What is stored.
@@ -52,6 +62,15 @@ class HistoryService:
                 found.append(_history_entry(thread_id, session.user_id, entry, changes))
         return found
 
+    async def record_change(
+        self, updater: Updater, thread_id: str, values: Mapping[str, Any], *, user_id: str = ""
+    ) -> None:
+        """Write values to the state of a thread at rest, as an entry of its journal. See `AsyncThread.update`."""
+        records = self._records
+        schema = await records.schema((await records.thread(thread_id)).thread.workflow)
+        delta = await records.encoded(thread_id, schema, schema.check_input(values))
+        await updater.update(thread_id, delta, user_id)
+
     async def diff(self, a: tuple[str, int], b: tuple[str, int | None]) -> list[StateChange]:
         """The changes that make one state into another, each given as (thread id, seq); None: as it is now.
 
@@ -73,14 +92,14 @@ def _always_shown(entry: JournalEntry) -> bool:
 
 
 def _history_entry(thread_id: str, user_id: str, entry: JournalEntry, changes: list[StateChange]) -> StateHistoryEntry:
-    restored = entry.kind is EntryKind.RESTORED
+    restored = entry.kind is EntryKind.RESTORED and not entry.deltas
     return StateHistoryEntry(
         id=f"{thread_id}@{entry.seq}",
         state_id=thread_id,
         seq=entry.seq,
         operation=operation_of(changes, first=entry.seq == 1, restored=restored),
         timestamp=entry.at,
-        user_id=user_id,
+        user_id=entry.user_id or user_id,
         node=entry.node,
         by=entry.by,
         changes=tuple(changes),

@@ -28,6 +28,9 @@ class PastClient(Protocol):
     async def restore(self, thread_id: str, origin: tuple[str, int]) -> None:
         """Give a thread the state of another seq."""
 
+    async def update(self, thread_id: str, delta: bytes, user_id: str) -> None:
+        """Have a write recorded, and applied to the state of a thread at rest."""
+
 
 class ThreadPast:
     """What a handle of a thread does with what has been."""
@@ -51,6 +54,20 @@ class ThreadPast:
             limit: Most entries of the journal to look at; None: all.
         """
         return await HistoryService(self._client.records).get_history(self.id, after=after, limit=limit)
+
+    async def update(self, values: Mapping[str, Any], *, user_id: str = "") -> None:
+        """Write to its state while it is at rest; returns when that is recorded. The next turn begins with it.
+
+        Args:
+            values: Channel -> value, written through the reducers.
+            user_id: Who does so, for its history; empty: the user of the session.
+
+        Raises:
+            StateInvalid: The values do not fit the state; all problems are listed.
+            NotFoundError: It has run no turn yet.
+            BusinessRuleViolation: It is running or paused, or is run by a thread above it.
+        """
+        await HistoryService(self._client.records).record_change(self._client, self.id, values, user_id=user_id)
 
     async def diff(self, a: int, b: int | None = None, *, other: ThreadPast | str | None = None) -> list[StateChange]:
         """The changes that make its state after seq `a` into that after seq `b` (None: as it is now).

@@ -318,10 +318,10 @@ def _entry_events(
 def _return(base: dict[str, Any], entry: JournalEntry, schema: StateSchema) -> facts.Branched | facts.Restored:
     """The event of an entry that goes back."""
     assert entry.origin is not None
-    at: dict[str, Any] = {"turn": entry.cursor.turn, "status": entry.cursor.status}
+    at: dict[str, Any] = {"turn": entry.cursor.turn, "status": entry.cursor.status, "delta": _delta(entry, schema)}
     if entry.kind is EntryKind.RESTORED:
         return facts.Restored(**base, **at, origin=entry.origin)
-    return facts.Branched(**base, **at, base=entry.origin, delta=_delta(entry, schema))
+    return facts.Branched(**base, **at, base=entry.origin)
 
 
 def _delta(entry: JournalEntry, schema: StateSchema) -> dict[str, Any]:

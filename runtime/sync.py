@@ -255,6 +255,10 @@ class ThreadHandle:
         """See `AsyncThread.history`."""
         return self._client._run(self._thread.history(after=after, limit=limit))  # noqa: SLF001
 
+    def update(self, values: Mapping[str, Any], *, user_id: str = "") -> None:
+        """See `AsyncThread.update`."""
+        self._client._run(self._thread.update(values, user_id=user_id))  # noqa: SLF001
+
     def diff(self, a: int, b: int | None = None, *, other: ThreadHandle | str | None = None) -> list[StateChange]:
         """See `AsyncThread.diff`."""
         second = other.id if isinstance(other, ThreadHandle) else other

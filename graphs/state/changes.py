@@ -50,9 +50,9 @@ class StateHistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: float
     """Unix seconds."""
     user_id: str
-    """Whose session it is."""
+    """Who has updated the state; whose session it is, if nobody has."""
     node: str | None
-    """The node that wrote; None for an input, a restore or a branch's update."""
+    """The node that wrote; None for an input, a restore or an update."""
     by: str
     """Address of the executor or host that recorded it."""
     changes: tuple[StateChange, ...] = ()

@@ -109,6 +109,8 @@ def one_line(text: str) -> str:
 
 def _interruption(event: Branched | Restored | Paused | Resumed) -> str:
     match event:
+        case Restored() if event.delta:
+            return f"updated with {_short(event.delta)}"
         case Restored():
             return f"restored to {event.origin[0]} at {event.origin[1]}"
         case Paused(pause=pause):
