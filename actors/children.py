@@ -13,7 +13,7 @@ from actors.values import Values
 from graphs.journal import END, Cursor, Fork
 from graphs.state.refs import ValueRef
 from graphs.state.schema import StateSchema
-from graphs.threads import Thread, ThreadMetadata, ThreadType, child_thread_id
+from graphs.threads import Thread, ThreadFactory, ThreadType, child_thread_id
 from graphs.workflow.node import MapConfig, SubworkflowConfig
 from graphs.workflow.plan import ITEM, RESULT, Plan
 
@@ -69,19 +69,13 @@ class Children:
         shares_state = branch or "#" in self._workflow
         if shares_state and self._base is None:
             self._base = parent.plan.schema.encode_state(dict(parent.state))
-        thread = Thread(
-            id=self.ids[index],
-            session_id=parent.thread.session_id,
-            thread_type=ThreadType.SEQUENTIAL if self.in_place else ThreadType.PARALLEL,
+        thread = ThreadFactory(self._clock.now()).child(
+            parent.thread,
+            self.ids[index],
+            ThreadType.SEQUENTIAL if self.in_place else ThreadType.PARALLEL,
             workflow=self._workflow,
             base=(parent.thread.id, parent.seq) if shares_state else None,
-            metadata=ThreadMetadata(
-                name=fork.targets[index] if branch else fork.node if self.in_place else f"{fork.node}[{index}]",
-                parent_thread_id=parent.thread.id,
-                priority=parent.thread.metadata.priority,
-            ),
-            created_at=self._clock.now(),
-            updated_at=self._clock.now(),
+            name=fork.targets[index] if branch else fork.node if self.in_place else f"{fork.node}[{index}]",
         )
         return RunBranch(
             thread=thread,

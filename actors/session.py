@@ -32,7 +32,7 @@ from actors.whatif import begin_branch, check_at_rest, restore
 from graphs.errors import NotFoundError
 from graphs.journal import Cursor, PauseKind
 from graphs.sessions import InteractionType, Session, UserInteraction
-from graphs.threads import Thread, ThreadMetadata, ThreadPriority, ThreadState, ThreadType, main_thread_id
+from graphs.threads import Thread, ThreadFactory, ThreadPriority, ThreadState, main_thread_id
 
 _T = TypeVar("_T")
 
@@ -475,13 +475,5 @@ class SessionActor:
     def _root_thread(self) -> Thread:
         if self._branch is not None:
             return self._branch
-        now = self._services.clock.now()
-        return Thread(
-            id=self.root,
-            session_id=self.session.id,
-            thread_type=ThreadType.MAIN,
-            workflow=self.session.workflow_id,
-            metadata=ThreadMetadata(priority=self._priority),
-            created_at=now,
-            updated_at=now,
-        )
+        factory = ThreadFactory(self._services.clock.now())
+        return factory.main(self.session.id, self.session.workflow_id, self._priority)

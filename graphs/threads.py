@@ -150,3 +150,54 @@ def session_of(thread_id: str) -> str:
 def path_of(thread_id: str) -> str:
     """Path inside a thread id."""
     return thread_id.rpartition(":")[2]
+
+
+class ThreadFactory:
+    """Makes the records of threads: what each type has.
+
+    Args:
+        now: When they are created, in Unix seconds.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+
+    def main(self, session_id: str, workflow: str, priority: ThreadPriority) -> Thread:
+        """The main thread of a session."""
+        return Thread(
+            id=main_thread_id(session_id),
+            session_id=session_id,
+            thread_type=ThreadType.MAIN,
+            workflow=workflow,
+            metadata=ThreadMetadata(priority=priority),
+            created_at=self._now,
+            updated_at=self._now,
+        )
+
+    def branch(self, source: Thread, seq: int, token: str, name: str) -> Thread:
+        """A what-if branch from `seq` of `source`; `token` tells it from others of the same seq."""
+        thread_id = branch_thread_id(source.id, seq, token)
+        base = (source.id, seq)
+        return self.child(source, thread_id, ThreadType.BRANCH, workflow=source.workflow, base=base, name=name)
+
+    def child(
+        self,
+        parent: Thread,
+        thread_id: str,
+        thread_type: ThreadType,
+        *,
+        workflow: str,
+        base: tuple[str, int] | None,
+        name: str,
+    ) -> Thread:
+        """A thread that comes from another one; `base` is whose state it begins with, None if it has one of its own."""
+        return Thread(
+            id=thread_id,
+            session_id=parent.session_id,
+            thread_type=thread_type,
+            workflow=workflow,
+            base=base,
+            metadata=ThreadMetadata(name=name, parent_thread_id=parent.id, priority=parent.metadata.priority),
+            created_at=self._now,
+            updated_at=self._now,
+        )

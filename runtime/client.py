@@ -46,12 +46,9 @@ from graphs.sessions import Session, SessionContext
 from graphs.suggest import did_you_mean
 from graphs.threads import (
     Durability,
-    Thread,
-    ThreadMetadata,
+    ThreadFactory,
     ThreadPriority,
     ThreadState,
-    ThreadType,
-    branch_thread_id,
     is_root,
     main_thread_id,
     root_of,
@@ -381,17 +378,7 @@ class AsyncClient:
         schema = await self.records.schema(workflow)
         write = None if update is None else schema.check_input(update)
         await self._make_ready(workflow.partition("#")[0])
-        now = time.time()
-        thread = Thread(
-            id=branch_thread_id(thread_id, seq, new_id()),
-            session_id=source.thread.session_id,
-            thread_type=ThreadType.BRANCH,
-            workflow=workflow,
-            base=(thread_id, seq),
-            metadata=ThreadMetadata(name=name, parent_thread_id=thread_id, priority=source.thread.metadata.priority),
-            created_at=now,
-            updated_at=now,
-        )
+        thread = ThreadFactory(time.time()).branch(source.thread, seq, new_id(), name)
         delta = None if write is None else await self.records.encoded(thread.id, schema, write)
         home = Home(await self.records.session(thread.session_id))
         accepted = await self._ask_host(home, BranchThread(thread=thread, update=delta), TurnAccepted)
