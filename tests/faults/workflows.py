@@ -378,11 +378,47 @@ async def paused_and_resumed(client: AsyncClient) -> list[ThreadResult]:
     return [await thread.result()]
 
 
+def asking_branches() -> list[Graph]:
+    g = Graph("w", state=Board)
+    g.fork("split")
+    g.edge(START, "split")
+    g.node(note("join"), name="join")
+    line(g, "a", at="split", to="ask")
+    g.human("ask", question="Go on?", into="text")
+    line(g, "b", at="ask", to="join")
+    line(g, "c", at="split", to="wait", takes_s=0.05)
+    g.wait("wait", seconds=60)
+    g.edge("wait", "join")
+    g.edge("join", END)
+    return [g]
+
+
+def subworkflow() -> list[Graph]:
+    child = line(Graph("child", state=Board), "p", to="ask")
+    child.human("ask", question="Go on?", into="text")
+    line(child, "q", at="ask", takes_s=0.02)
+    g = line(Graph("w", state=Board), "a", to="sub")
+    g.subworkflow("sub", workflow="child", output={"text": "text", "notes": "notes"})
+    line(g, "b", at="sub")
+    return [child, g]
+
+
 def waiting() -> list[Graph]:
     g = line(Graph("w", state=Board), "a", to="wait")
     g.wait("wait", seconds=60)
     line(g, "b", at="wait")
     return [g]
+
+
+async def branched(client: AsyncClient) -> list[ThreadResult]:
+    """What if there had been another text: a branch that becomes what counts, and a turn after it."""
+    session = await client.session("w", id=SESSION)
+    first = await session.run({"text": "1"})
+    thread = await client.thread(session.thread)
+    branch = await thread.branch(at=2, update={"text": "2"})
+    other = await branch.result()
+    await branch.promote()
+    return [first, other, await session.run({"n": 3})]
 
 
 def some_branches(count: int) -> Callable[[dict[str, Any]], bool]:
@@ -423,6 +459,9 @@ SCENARIOS: dict[str, Scenario] = {
     "at most once on exit": Scenario(once, partial(one_turn, durability="exit"), is_exact=False, may=called_once),
     "question": Scenario(asking, answered),
     "questions below": Scenario(asking_below, answered_below, is_exact=False),
+    "questions and times in branches": Scenario(asking_branches, answered, is_exact=False),
+    "subworkflow": Scenario(subworkflow, answered),
+    "what if": Scenario(waiting, branched, is_exact=False),
     "timer": Scenario(waiting, one_turn),
     "pause and resume": Scenario(
         lambda: [line(Graph("w", state=Board), "a", "b", "c", takes_s=0.1)], paused_and_resumed, is_exact=False
