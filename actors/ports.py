@@ -146,6 +146,18 @@ class SessionRepository(Protocol):
 
         Numbers are 1, 2, 3, ... in each session; the same interaction id again gets the same number. A new one opens
         the main thread for `host` (see `Journal.open_threads`), unless it is open already, or paused.
+
+        Raises:
+            BusinessRuleViolation: The session has ended. One that was accepted before is answered as ever.
+        """
+
+    async def complete(self, session_id: str, *, at: float) -> Session:
+        """End a session of which all turns are over: it takes no more. `at` is Unix seconds.
+
+        Raises:
+            NotFoundError: There is no such session.
+            IllegalTransition: It has ended before.
+            BusinessRuleViolation: A turn of its main thread runs, is paused or waits.
         """
 
     async def interaction(self, session_id: str, turn: int) -> UserInteraction | None:

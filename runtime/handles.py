@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
@@ -10,7 +11,7 @@ from typing import Any, Protocol, Self, TypeVar
 from actors.ports import Head
 from actors.protocol import Message, TurnAccepted, TurnDone
 from actors.replay import settled
-from graphs.sessions import Session
+from graphs.sessions import Session, SessionState
 from graphs.state.snapshots import StateSnapshot
 from graphs.threads import Durability, ThreadPriority, ThreadState, is_root, main_thread_id
 from runtime.errors import ResultTimeout
@@ -80,7 +81,7 @@ class AsyncSession:
 
     @property
     def record(self) -> Session:
-        """Its record."""
+        """Its record, as it was when this handle was made."""
         return self._session
 
     @property
@@ -110,6 +111,7 @@ class AsyncSession:
         Raises:
             StateInvalid: `content` does not fit the state; all problems are listed.
             ResultTimeout: It was not over in time.
+            BusinessRuleViolation: The session has ended.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -136,6 +138,7 @@ class AsyncSession:
         Raises:
             StateInvalid: `content` does not fit the state; all problems are listed.
             Overloaded: Too many turns are waiting.
+            BusinessRuleViolation: The session has ended.
         """
         accepted = await self._client.start_turn(self._home, content, priority, durability, False, TurnAccepted)
         return AsyncThread(self._client, accepted.thread_id, turn=accepted.turn)
@@ -184,6 +187,20 @@ class AsyncSession:
             BusinessRuleViolation: One of the threads is running; then none is restored.
         """
         await SnapshotService(self._client.records).restore_session(self._client, self.id, snapshot)
+
+    async def state(self) -> SessionState:
+        """Where it is in its life now. Raises `NotFoundError`."""
+        return (await self._client.records.session(self.id)).state
+
+    async def complete(self) -> None:
+        """End it: whichever driver asks for a turn is refused from now on. What it has done can still be read.
+
+        Raises:
+            BusinessRuleViolation: A turn runs, is paused or waits.
+            IllegalTransition: It has ended before.
+            NotFoundError: It is no longer recorded.
+        """
+        await self._client.records.store.sessions.complete(self.id, at=time.time())
 
     async def threads(self) -> list[Head]:
         """Records of all its threads, oldest first."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from actors.ports import Head
 from actors.protocol import Cluster
-from graphs.sessions import Session
+from graphs.sessions import Session, SessionState
 from graphs.state.changes import StateChange, StateHistoryEntry
 from graphs.state.snapshots import StateSnapshot, ThreadSnapshot
 from graphs.threads import Durability, ThreadPriority, ThreadState
@@ -163,7 +163,7 @@ class SessionHandle:
 
     @property
     def record(self) -> Session:
-        """Its record."""
+        """Its record, as it was when this handle was made."""
         return self._session.record
 
     def run(
@@ -216,6 +216,14 @@ class SessionHandle:
     def restore(self, snapshot: StateSnapshot | str) -> None:
         """See `AsyncSession.restore`."""
         self._client._run(self._session.restore(snapshot))  # noqa: SLF001
+
+    def state(self) -> SessionState:
+        """See `AsyncSession.state`."""
+        return self._client._run(self._session.state())  # noqa: SLF001
+
+    def complete(self) -> None:
+        """See `AsyncSession.complete`."""
+        self._client._run(self._session.complete())  # noqa: SLF001
 
     def threads(self) -> list[Head]:
         """See `AsyncSession.threads`."""

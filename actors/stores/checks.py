@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from actors.errors import ActiveElsewhere, Fenced, SeqConflict
 from graphs.errors import BusinessRuleViolation, NotFoundError
 from graphs.journal import CorruptRecord, JournalEntry, Snapshot, open_entry
+from graphs.sessions import Session, SessionState, check_transition
 from graphs.threads import Thread, session_of
 
 
@@ -96,4 +99,32 @@ def conflict(thread_id: str, seq: int, head: int) -> SeqConflict:
         thread_id=thread_id,
         seq=seq,
         head=head,
+    )
+
+
+def completed(session: Session, at: float) -> Session:
+    """The record of a session once it is completed. Raises `IllegalTransition`."""
+    check_transition(session.state, SessionState.COMPLETED)
+    return msgspec.structs.replace(session, state=SessionState.COMPLETED, updated_at=at)
+
+
+def no_session(session_id: str) -> NotFoundError:
+    """There is no such session."""
+    return NotFoundError(f"no session {session_id!r}", kind="session", key=session_id)
+
+
+def not_over(session_id: str) -> BusinessRuleViolation:
+    """A session is to be completed, and turns of it are not over."""
+    return BusinessRuleViolation(
+        f"session {session_id} cannot be completed: a turn of it runs, is paused or waits; let it end, or cancel it",
+        session_id=session_id,
+    )
+
+
+def takes_no_turns(session_id: str, state: str) -> BusinessRuleViolation:
+    """A session that has ended is asked for another turn."""
+    return BusinessRuleViolation(
+        f"session {session_id} is {state} and takes no more turns; begin a new session",
+        session_id=session_id,
+        state=state,
     )

@@ -24,7 +24,7 @@ WORKFLOW_INDEX = "gr:workflows:index"
 
 
 def session(session_id: str) -> str:
-    """Hash of a session: its sealed record."""
+    """Hash of a session: its sealed record, and its state in plain unless it is active."""
     return f"gr:{{{session_id}}}"
 
 

@@ -268,12 +268,17 @@ class MemoryJournal:
             record.tail_bytes = 0
 
     def status(self, thread_id: str) -> ThreadState | None:
+        """What a thread does; None if it is not there or its cursor cannot be read."""
+        cursor = self.cursor(thread_id)
+        return None if cursor is None else cursor.status
+
+    def cursor(self, thread_id: str) -> Cursor | None:
         """Where a thread is; None if it is not there or its cursor cannot be read."""
         record = self.records.get(thread_id)
         if record is None:
             return None
         try:
-            return CURSOR.decode(record.cursor, key=keys.record(thread_id)).status
+            return CURSOR.decode(record.cursor, key=keys.record(thread_id))
         except CorruptRecord:
             return None
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import msgspec
 
 from actors.stores import keys
+from actors.stores.checks import completed, no_session, not_over, takes_no_turns
 from actors.stores.memory_journal import MemoryIndex, MemoryJournal
 from actors.stores.records import INTERACTION, SESSION, open_bytes, open_interaction, open_session, seal_bytes
-from graphs.sessions import Session, UserInteraction
+from graphs.journal import Cursor
+from graphs.sessions import Session, SessionState, UserInteraction
 from graphs.threads import ThreadState, main_thread_id
 
 
@@ -23,12 +25,18 @@ class MemorySessions:
         """Session id -> sealed session."""
         self.interactions: dict[str, list[bytes]] = {}
         """Session id -> sealed interactions; the first starts turn 1."""
+        self._ended: dict[str, SessionState] = {}
+        """Session id -> state, of those that take no more turns."""
         self._turns: dict[tuple[str, str], int] = {}
         """(session id, interaction id) -> number of its turn."""
 
     async def save(self, session: Session) -> None:
         """Create or replace."""
         self.records[session.id] = SESSION.encode(session)
+        if session.state in (SessionState.COMPLETED, SessionState.ABORTED):
+            self._ended[session.id] = session.state
+        else:
+            self._ended.pop(session.id, None)
         self._index.active.setdefault(session.id, session.created_at)
 
     async def create(self, session: Session) -> Session:
@@ -41,10 +49,15 @@ class MemorySessions:
         """Record an interaction, and its session if the id is new; the number of its turn is returned.
 
         `host` works on the main thread from now on, unless another one does, or it is paused.
+
+        Raises:
+            BusinessRuleViolation: The session has ended.
         """
         self.records.setdefault(session.id, SESSION.encode(session))
         key = session.id, interaction.interaction_id
         if key not in self._turns:
+            if session.id in self._ended:
+                raise takes_no_turns(session.id, self._ended[session.id])
             interactions = self.interactions.setdefault(session.id, [])
             interactions.append(INTERACTION.encode(msgspec.structs.replace(interaction, content=b"")))
             turn = self._turns[key] = self._index.turns[session.id] = len(interactions)
@@ -54,6 +67,19 @@ class MemorySessions:
             if self._journal.status(main) is not ThreadState.PAUSED:
                 self._index.open.setdefault(main, host)
         return self._turns[key]
+
+    async def complete(self, session_id: str, *, at: float) -> Session:
+        """End a session of which all turns are over. Raises as the port says."""
+        before = await self.find_by_id(session_id)
+        if before is None:
+            raise no_session(session_id)
+        session = completed(before, at)
+        cursor = self._journal.cursor(main_thread_id(session_id)) or Cursor()
+        waiting = len(self.interactions.get(session_id, ())) > cursor.turn
+        if waiting or cursor.status in (ThreadState.RUNNING, ThreadState.PAUSED):
+            raise not_over(session_id)
+        await self.save(session)
+        return session
 
     async def interaction(self, session_id: str, turn: int) -> UserInteraction | None:
         """The interaction that starts `turn`. Raises `CorruptRecord`."""
@@ -73,6 +99,7 @@ class MemorySessions:
         """Delete what is stored of a session besides its threads."""
         self.records.pop(session_id, None)
         self.interactions.pop(session_id, None)
+        self._ended.pop(session_id, None)
         self._index.active.pop(session_id, None)
         self._index.turns.pop(session_id, None)
         for interaction in [key for key in self._turns if key[0] == session_id]:

@@ -9,13 +9,16 @@ from functools import partial
 import msgspec
 
 from actors.stores import keys
+from actors.stores.checks import completed, no_session, not_over, takes_no_turns
 from actors.stores.link import RedisLink
 from actors.stores.records import INTERACTION, SESSION, open_interaction, open_session, seal_bytes
 from actors.stores.writer import Part, ScriptWriter
-from graphs.sessions import Session, UserInteraction
+from graphs.sessions import Session, SessionState, UserInteraction
 from graphs.threads import main_thread_id
 
 _FIELD = "session"
+_STATE = "state"
+"""Beside the record, for scripts; not there while the session is active."""
 
 
 class RedisSessions:
@@ -24,6 +27,7 @@ class RedisSessions:
     def __init__(self, link: RedisLink, writer: ScriptWriter) -> None:
         self._link = link
         self._writer = writer
+        self._complete = link.script("complete")
 
     async def save(self, session: Session) -> None:
         """Create or replace."""
@@ -42,6 +46,9 @@ class RedisSessions:
         """Record an interaction, and its session if the id is new; the number of its turn is returned.
 
         `host` works on the main thread from now on, unless another one does, or it is paused.
+
+        Raises:
+            BusinessRuleViolation: The session has ended.
         """
         main = main_thread_id(session.id)
         script_keys = [
@@ -64,12 +71,30 @@ class RedisSessions:
             repr(interaction.timestamp),
         ]
         turn, blob = await self._writer.script("accept", script_keys, args)
+        if turn == 0:
+            raise takes_no_turns(session.id, blob.decode())
         if turn == 1:  # it may be new, or whoever stored it may have died before this
             stored = open_session(session.id, blob)
             entry = repr(stored.created_at), stored.id
             indexes = keys.SESSIONS, keys.user_sessions(stored.user_id)
             await asyncio.gather(*(self._writer.command(b"ZADD", index, *entry) for index in indexes))
         return int(turn)
+
+    async def complete(self, session_id: str, *, at: float) -> Session:
+        """End a session of which all turns are over. Raises as the port says."""
+        key, main = keys.session(session_id), main_thread_id(session_id)
+        script_keys = [key, keys.interactions(session_id), keys.record(main)]
+        while True:
+            before = await self._link.run(lambda: self._link.client.hget(key, _FIELD))
+            if before is None:
+                raise no_session(session_id)
+            session = completed(open_session(session_id, before), at)
+            args = [before, SESSION.encode(session)]
+            match await self._link.run(partial(self._complete, keys=script_keys, args=args)):
+                case b"completed":
+                    return session
+                case b"busy":
+                    raise not_over(session_id)
 
     async def interaction(self, session_id: str, turn: int) -> UserInteraction | None:
         """The interaction that starts `turn`. Raises `CorruptRecord`."""
@@ -115,6 +140,10 @@ class RedisSessions:
     async def _save(self, session: Session, before: Session | None) -> None:
         async with self._link.client.pipeline(transaction=False) as pipeline:
             pipeline.hset(keys.session(session.id), _FIELD, SESSION.encode(session))
+            if session.state is SessionState.ACTIVE:
+                pipeline.hdel(keys.session(session.id), _STATE)
+            else:
+                pipeline.hset(keys.session(session.id), _STATE, session.state)
             if before is not None and before.user_id != session.user_id:
                 pipeline.zrem(keys.user_sessions(before.user_id), session.id)
             for index in (keys.SESSIONS, keys.user_sessions(session.user_id)):

@@ -15,7 +15,21 @@ import typer
 from typer.exceptions import TyperException
 
 from graphs.errors import ErrorInfo, GreenroomError
-from runtime.cli import acts, demo, doctor, graphs, past, run, services, sessions, snapshots, threads, tools, workflows
+from runtime.cli import (
+    acts,
+    demo,
+    doctor,
+    graphs,
+    past,
+    run,
+    services,
+    session_acts,
+    sessions,
+    snapshots,
+    threads,
+    tools,
+    workflows,
+)
 from runtime.cli.output import ExitCode, Output
 from runtime.errors import ConfigError
 
@@ -39,6 +53,7 @@ for command in (acts.answer, acts.cancel, acts.pause, acts.resume, past.branch, 
     threads.app.command()(command)
 app.add_typer(threads.app, name="threads")
 app.add_typer(snapshots.app, name="snapshots")
+sessions.app.command()(session_acts.complete)
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(tools.app, name="tools")

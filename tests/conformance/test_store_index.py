@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from actors.errors import ActiveElsewhere, Fenced, SeqConflict
 from actors.ports import Store
+from graphs.errors import BusinessRuleViolation, IllegalTransition, NotFoundError
 from graphs.journal import Cursor, EntryKind, JournalEntry, Pause, PauseKind
-from graphs.sessions import InteractionType, Session, UserInteraction
+from graphs.sessions import InteractionType, Session, SessionState, UserInteraction
 from graphs.threads import Thread, ThreadState, ThreadType, session_of
 
 MAIN = "s:0"
@@ -277,3 +279,72 @@ class TestCounters:
 
         assert first == 1
         assert sorted(others) == [2, 3, 4, 5, 6]
+
+
+async def finished(store: Store, turn: int = 1) -> None:
+    await append(
+        store,
+        (EntryKind.TURN_STARTED, Cursor(turn=turn, status=ThreadState.RUNNING, node="n")),
+        (EntryKind.TURN_FINISHED, Cursor(turn=turn, status=ThreadState.COMPLETED)),
+        op_id=f"turn {turn}",
+    )
+
+
+class TestCompletedSessions:
+    async def test_it_takes_no_more_turns_and_knows_those_it_has_taken(self, store: Store):
+        await accept(store, "one")
+        await activate(store)
+        await finished(store)
+
+        session = await store.sessions.complete("s", at=7.0)
+
+        assert (session.state, session.updated_at) == (SessionState.COMPLETED, 7.0)
+        assert await store.sessions.find_by_id("s") == session
+        with pytest.raises(BusinessRuleViolation, match="session s is completed and takes no more turns"):
+            await accept(store, "two")
+        assert await accept(store, "one") == 1
+        assert await store.sessions.interaction("s", 2) is None
+        assert await store.journal.open_threads() == {}
+        with pytest.raises(IllegalTransition, match="a completed session cannot become completed"):
+            await store.sessions.complete("s", at=8.0)
+        assert await store.sessions.find_by_id("s") == session
+
+    async def test_one_without_any_turn_is_completed(self, store: Store):
+        await store.sessions.create(Session(id="s", user_id="u", workflow_id="w@1", created_at=1.0))
+        await store.sessions.complete("s", at=7.0)
+
+        with pytest.raises(BusinessRuleViolation, match="takes no more turns"):
+            await accept(store)
+
+    async def test_not_while_a_turn_waits_runs_or_is_paused(self, store: Store):
+        async def refused() -> bool:
+            with pytest.raises(BusinessRuleViolation, match="runs, is paused or waits"):
+                await store.sessions.complete("s", at=7.0)
+            session = await store.sessions.find_by_id("s")
+            return session is not None and session.state is SessionState.ACTIVE
+
+        await accept(store, "one")
+        assert await refused()
+        await activate(store)
+        await append(store, (EntryKind.TURN_STARTED, RUNNING))
+        assert await refused()
+        await append(store, (EntryKind.PAUSED, paused()), op_id="pause")
+        assert await refused()
+        await append(store, (EntryKind.RESUMED, RUNNING), (EntryKind.TURN_FINISHED, DONE), op_id="end")
+        assert await accept(store, "two") == 2
+        assert await refused()
+        await finished(store, 2)
+        await store.sessions.complete("s", at=7.0)
+
+    async def test_whether_it_has_ended_goes_with_its_record(self, store: Store):
+        session = Session(id="s", user_id="u", workflow_id="w@1", created_at=1.0)
+        await store.sessions.save(msgspec.structs.replace(session, state=SessionState.ABORTED))
+        with pytest.raises(BusinessRuleViolation, match="session s is aborted"):
+            await accept(store)
+        await store.sessions.save(session)
+
+        assert await accept(store) == 1
+
+    async def test_one_that_is_not_there(self, store: Store):
+        with pytest.raises(NotFoundError):
+            await store.sessions.complete("s", at=7.0)

@@ -134,3 +134,16 @@ def test_without_retention_a_time_is_needed(greenroom: Callable[..., Any], monke
     monkeypatch.setenv("GREENROOM_RETENTION__SESSION_DAYS", "off")
 
     assert "say how long sessions must have been idle" in greenroom("sessions", "prune", code=2)
+
+
+def test_a_session_is_completed_once_when_its_turns_are_over(
+    greenroom: Callable[..., Any], server: ValkeyServer
+) -> None:
+    asyncio.run(fill(server.connection_url))
+
+    assert greenroom("sessions", "complete", "week", "--json") == {"session_id": "week", "state": "completed"}
+    assert "a completed session cannot become completed" in greenroom("sessions", "complete", "week", code=1)
+    assert "runs, is paused or waits" in greenroom("sessions", "complete", "paused", code=1)
+    assert "no session 'nobody'; `greenroom sessions ls` lists them" in greenroom(
+        "sessions", "complete", "nobody", code=1
+    )

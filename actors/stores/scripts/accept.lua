@@ -2,12 +2,17 @@
 -- KEYS: session hash, list of its interactions, hash of their numbers, hash of their inputs, record hash of its main
 --       thread, index of open threads, index of sessions by activity
 -- ARGV: sealed session, interaction id, sealed interaction, sealed input, session id, main thread id, host, Unix seconds
--- Returns {number of the turn the interaction starts, the sealed session that is stored}: the same for the same id.
+-- Returns {number of the turn the interaction starts, the sealed session that is stored}: the same for the same id;
+-- {0, state} if the session has ended.
 redis.call('HSETNX', KEYS[1], 'session', ARGV[1])
 local session = redis.call('HGET', KEYS[1], 'session')
 local turn = redis.call('HGET', KEYS[3], ARGV[2])
 if turn then
   return {tonumber(turn), session}
+end
+local state = redis.call('HGET', KEYS[1], 'state')
+if state == 'completed' or state == 'aborted' then
+  return {0, state}
 end
 turn = redis.call('RPUSH', KEYS[2], ARGV[3])
 redis.call('HSET', KEYS[3], ARGV[2], turn)
