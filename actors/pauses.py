@@ -48,8 +48,11 @@ def is_asked(cursor: Cursor) -> bool:
 
 
 def is_asked_to_pause(cursor: Cursor) -> bool:
-    """Whether somebody has paused the thread."""
-    return cursor.pause is not None and cursor.pause.kind is PauseKind.ASKED
+    """Whether somebody has paused the thread, or those below it: its host may have died before it recorded its own."""
+    pause = cursor.pause
+    if pause is None:
+        return False
+    return pause.kind is PauseKind.ASKED or (pause.kind is PauseKind.BRANCHES and bool(pause.reason))
 
 
 def goes_on(cursor: Cursor, now: float) -> bool:
