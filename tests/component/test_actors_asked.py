@@ -194,7 +194,8 @@ async def test_a_fork_pauses_with_its_branches_and_all_go_on() -> None:
         ]
 
 
-async def test_one_branch_is_paused_while_others_run_and_the_join_waits_for_it() -> None:
+@pytest.mark.parametrize("resumed", ["the branch", "the thread"])
+async def test_one_branch_is_paused_while_others_run_and_the_join_waits_for_it(resumed: str) -> None:
     gates = {name: Gate() for name in "ab"}
     g = Graph("pair", state=Ask)
     for name in "ab":
@@ -226,7 +227,8 @@ async def test_one_branch_is_paused_while_others_run_and_the_join_waits_for_it()
         await gates["b"].open()
         waiting = await thread.result()
         await at_rest(rt)
-        await branch.resume()
+        await thread.pause("paused as it is")
+        await (branch if resumed == "the branch" else thread).resume()
         result = await thread.result()
 
         assert (waiting.pause.kind, waiting.pause.reason) == (PauseKind.BRANCHES, "this one")
