@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow faults check format lint types imports bench install clean
+.PHONY: demo test test-slow faults faults-virtual faults-real check format lint types imports bench install clean
 
 demo: $(STAMP)  ## Run the digest workflow on real text, on Ray, with the local model
 	@$(BIN)/greenroom demo $(ARGS)
@@ -17,8 +17,12 @@ test: check  ## Formatting, lint, types, import contracts and all tests but the 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest tests -q -m slow
 
-faults: $(STAMP)  ## Kill every process at every message, and real ones at random
+faults: faults-virtual faults-real  ## Kill every process at every message, and real ones at random; -j2 does both at once
+
+faults-virtual: $(STAMP)
 	$(BIN)/python -m pytest tests/faults/test_companion.py -n 2 -q --every-crash
+
+faults-real: $(STAMP)
 	$(BIN)/python -m pytest tests/faults --ignore tests/faults/test_companion.py -q -rP
 
 check: format lint types imports  ## All that needs no test to run
