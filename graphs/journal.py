@@ -41,6 +41,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     calls: int = 0
+    cached_tokens: int = 0
+    """Those of the prompt that the provider had kept from an earlier one."""
+    reasoning_tokens: int = 0
+    """Those of the completion that the model has thought, and not said."""
 
     @property
     def total_tokens(self) -> int:
@@ -52,6 +56,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
             calls=self.calls + other.calls,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
         )
 
 

@@ -123,12 +123,31 @@ class LatencyConfig(_Section):
     seed: int = 0
 
 
+class ScriptedCallConfig(_Section):
+    """A tool that the scripted model asks for."""
+
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class ScriptedReplyConfig(_Section):
+    """An answer of the scripted model that asks for tools."""
+
+    text: str = ""
+    tool_calls: list[ScriptedCallConfig]
+
+
+ReplyConfig = str | ScriptedReplyConfig
+
+
 class ModelConfig(_Section):
     """A language model that workflows name."""
 
-    provider: Literal["openai", "scripted", "local"] = "openai"
-    """`openai`: any OpenAI-compatible endpoint; `local`: served by Greenroom itself; `scripted`: no model at all."""
+    provider: Literal["openai", "anthropic", "scripted", "local"] = "openai"
+    """`openai`: any OpenAI-compatible endpoint; `anthropic`: Anthropic's API; `local`: served by Greenroom itself;
+    `scripted`: no model at all."""
     base_url: str | None = None
+    """Everything before `/chat/completions` or `/messages`; Anthropic's own if nothing is said."""
     model: str | None = None
     """The endpoint's name for the model."""
     api_key: SecretStr | None = None
@@ -136,15 +155,18 @@ class ModelConfig(_Section):
     """Environment variable that holds the key, instead of `api_key`."""
     timeouts: TimeoutsConfig = TimeoutsConfig()
     max_retries: Annotated[int, Field(ge=0)] = 3
-    replies: list[str] | dict[str, str] = []
-    """Scripted: answers, of which the request picks one, or text looked for in it -> answer. Nothing: an echo."""
+    replies: list[ReplyConfig] | dict[str, ReplyConfig | list[ReplyConfig]] = []
+    """Scripted: answers, of which the request picks one, or text looked for in it -> answer, or the answers one after
+    the other until the next user message. Nothing: an echo."""
     latency: LatencyConfig = LatencyConfig()
 
     @pydantic.model_validator(mode="after")
     def _check_provider(self) -> ModelConfig:
         if self.provider == "openai" and not (self.base_url and self.model):
             raise ValueError("provider openai needs base_url and model")
-        if self.provider != "openai" and (self.base_url or self.api_key or self.api_key_env):
+        if self.provider == "anthropic" and not self.model:
+            raise ValueError("provider anthropic needs model")
+        if self.provider in ("scripted", "local") and (self.base_url or self.api_key or self.api_key_env):
             raise ValueError(f"provider {self.provider} takes no base_url, api_key or api_key_env")
         if self.api_key and self.api_key_env:
             raise ValueError("api_key and api_key_env exclude each other")

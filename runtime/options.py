@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.llm.settings import Latency, ModelSettings, Script, Timeouts
+from actors.llm.anthropic import BASE_URL
+from actors.llm.settings import (
+    Latency,
+    ModelSettings,
+    Reply,
+    Script,
+    ScriptedCall,
+    ScriptedReply,
+    Timeouts,
+)
 from actors.settings import ActorSettings, ExecutorSettings, HostSettings, RetentionSettings
-from runtime.config import Config, ModelConfig, load_config
+from runtime.config import Config, ModelConfig, ReplyConfig, load_config
 from runtime.servers import ModelEndpoint
 
 NO_MODEL = ModelEndpoint(base_url="http://127.0.0.1:9/v1", api_key="")
@@ -60,8 +69,8 @@ def _model_settings(name: str, model: ModelConfig, local_model: ModelEndpoint | 
     local = (local_model or NO_MODEL) if model.provider == "local" else None
     return ModelSettings(
         name=name,
-        provider="scripted" if model.provider == "scripted" else "openai",
-        base_url=local.base_url if local else (model.base_url or ""),
+        provider="openai" if model.provider == "local" else model.provider,
+        base_url=local.base_url if local else (model.base_url or (BASE_URL if model.provider == "anthropic" else "")),
         model="local" if local else (model.model or ""),
         api_key=local.api_key if local else model.key(),
         timeouts=Timeouts(
@@ -72,7 +81,7 @@ def _model_settings(name: str, model: ModelConfig, local_model: ModelEndpoint | 
         ),
         max_retries=model.max_retries,
         script=Script(
-            replies=model.replies if isinstance(model.replies, dict) else tuple(model.replies),
+            replies=_replies(model),
             latency=Latency(
                 kind=model.latency.kind,
                 mean_s=model.latency.mean_s,
@@ -81,3 +90,19 @@ def _model_settings(name: str, model: ModelConfig, local_model: ModelEndpoint | 
             ),
         ),
     )
+
+
+def _replies(model: ModelConfig) -> tuple[Reply, ...] | dict[str, Reply | tuple[Reply, ...]]:
+    if not isinstance(model.replies, dict):
+        return tuple(map(_reply, model.replies))
+    return {
+        text: tuple(map(_reply, found)) if isinstance(found, list) else _reply(found)
+        for text, found in model.replies.items()
+    }
+
+
+def _reply(reply: ReplyConfig) -> Reply:
+    if isinstance(reply, str):
+        return reply
+    calls = tuple(ScriptedCall(name=call.name, arguments=call.arguments) for call in reply.tool_calls)
+    return ScriptedReply(text=reply.text, tool_calls=calls)

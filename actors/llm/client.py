@@ -8,10 +8,19 @@ from typing import Any, Protocol
 import msgspec
 
 from graphs.journal import Usage
-from graphs.messages import Message
+from graphs.messages import Message, ToolCall
 
 OnToken = Callable[[str], None]
 """Gets each piece of an answer's text as it comes; the pieces together are the text."""
+
+
+class ToolOffer(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool that a model may ask for."""
+
+    name: str
+    parameters: dict[str, Any]
+    """JSON schema of its arguments, which are an object."""
+    description: str = ""
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,20 +34,26 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     """Texts before which the answer ends."""
-    response_format: dict[str, Any] | None = None
-    """Form of the answer as in OpenAI's API, such as `{"type": "json_schema", "json_schema": {...}}`."""
+    tools: tuple[ToolOffer, ...] = ()
+    tool_choice: str = "auto"
+    """`auto`: the model decides; `none`: it has to answer; `required`: it has to ask for a tool; otherwise the name of
+    the tool it has to ask for. Means nothing without tools."""
+    output_schema: dict[str, Any] | None = None
+    """JSON schema of the answer, whose text is then JSON. Servers may take it as a wish: whoever asks checks."""
 
 
 class ChatResponse(msgspec.Struct, frozen=True, kw_only=True):
     """What a model answered."""
 
     text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The tools it asks for, in its order."""
     usage: Usage
     """Zero tokens where the server did not count them."""
     model: str
     """What the server says it is."""
     finish_reason: str
-    """Why the answer ends: `stop`, `length`, ... Empty if the server did not say."""
+    """Why the answer ends: `stop`, `length`, `tool_calls`, ... Empty if the server did not say."""
 
 
 class ChatClient(Protocol):

@@ -1,272 +1,174 @@
-"""Chat over HTTP with any server that speaks OpenAI's chat completions, streamed as server-sent events."""
+"""OpenAI's chat completions, which most servers speak: the body of a request, and the parts of an answer."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import http
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any
 
-import httpx
-import httpx_sse
 import msgspec
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_before_delay,
-    wait_exponential,
-    wait_random,
-)
 
-from actors.errors import ModelError, ModelUnavailable
-from actors.llm.client import ChatRequest, ChatResponse, OnToken
-from actors.llm.settings import ModelSettings
-from actors.llm.wire import END_OF_STREAM, Answer, Part, body_of, part_of
+from actors.llm.answer import Answer, Refused
+from actors.llm.client import ChatRequest, OnToken
+from graphs.messages import Message
 
-MAX_CONNECTIONS = 100
-"""Chats of one client that are under way at once; more wait, without their timeouts running except `total_s`."""
-_SHOWN_CHARACTERS = 500
-_READ_BYTES = 4 * _SHOWN_CHARACTERS
-_LINGER_S = 1.0
-_REMEDIES = {401: "check its api_key", 403: "check its api_key", 404: "check its base_url and model"}
-_backoff = wait_exponential(multiplier=0.5, max=8.0) + wait_random(0.0, 0.5)
+END_OF_STREAM = "[DONE]"
 
 
-class _Transient(Exception):
-    """An attempt failed before any part of the answer came; another one may not."""
+class OpenAIDialect:
+    """What OpenAI-compatible endpoints speak."""
 
-    def __init__(self, reason: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.status = status
-        self.retry_after_s = retry_after_s
+    path = "/chat/completions"
+
+    def headers(self, api_key: str) -> Mapping[str, str]:
+        """The key, if there is one."""
+        return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+    def body(self, request: ChatRequest, model: str) -> bytes:
+        """JSON of a streaming request to `model`."""
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": [_message(message) for message in request.messages],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        optional = {
+            "temperature": request.temperature,
+            "max_tokens": request.max_tokens,
+            "stop": list(request.stop) or None,
+            "response_format": _form(request.output_schema),
+            **_tools(request),
+        }
+        return msgspec.json.encode(body | {name: value for name, value in optional.items() if value is not None})
+
+    def answer(self, request: ChatRequest, on_token: OnToken | None) -> Answer:
+        """What takes in an answer."""
+        return _OpenAIAnswer(on_token)
 
 
-class OpenAIClient:
-    """A model behind an OpenAI-compatible endpoint.
+def _message(message: Message) -> dict[str, Any]:
+    wire: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.name is not None:
+        wire["name"] = message.name
+    if message.tool_call_id is not None:
+        wire["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        wire["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    return wire
 
-    Refused connections and the statuses 408, 429 and 5xx are retried with growing, jittered waits, or after what
-    `Retry-After` says; once there is text, the request is not repeated.
 
-    Args:
-        settings: The model's settings.
-        sleep: Waits for so many seconds between attempts.
+def _form(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if schema is None else {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
-    Raises:
-        ModelError: `base_url` is no HTTP URL, or `api_key` cannot stand in a header.
-    """
 
-    def __init__(self, settings: ModelSettings, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        self._settings = settings
-        self._sleep = sleep
-        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._url, auth = self._endpoint()
-        headers = {"Accept": "text/event-stream, application/json", "Content-Type": "application/json"}
-        if settings.api_key:
-            if not (settings.api_key.isascii() and settings.api_key.isprintable() and " " not in settings.api_key):
-                raise self._error("its api_key has characters no key has; set it again")
-            headers["Authorization"] = f"Bearer {settings.api_key}"
-        self._client = httpx.AsyncClient(
-            headers=headers,
-            auth=auth,
-            timeout=httpx.Timeout(None, connect=settings.timeouts.connect_s),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
-            # The environment is read in one place, and that is not here.
-            trust_env=False,
-        )
+def _tools(request: ChatRequest) -> dict[str, Any]:
+    if not request.tools:
+        return {}
+    choice: Any = request.tool_choice
+    if choice not in ("auto", "none", "required"):
+        choice = {"type": "function", "function": {"name": choice}}
+    return {
+        "tools": [
+            {
+                "type": "function",
+                "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+            }
+            for tool in request.tools
+        ],
+        "tool_choice": None if choice == "auto" else choice,
+    }
 
-    async def chat(self, request: ChatRequest, on_token: OnToken | None = None) -> ChatResponse:
-        """Ask the server; see `ChatClient.chat`."""
-        settings = self._settings
-        model = request.model or settings.model
-        body = body_of(request, model)
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(settings.max_retries + 1) | stop_before_delay(settings.timeouts.total_s),
-            wait=_wait_s,
-            retry=retry_if_exception_type(_Transient),
-            sleep=self._sleep,
-            reraise=True,
-        )
-        deadline = asyncio.timeout(settings.timeouts.total_s)
-        try:
-            async with deadline, self._slots:
-                answer: Answer = await retrying(self._attempt, body, on_token)
-        except _Transient as error:
-            attempts = retrying.statistics["attempt_number"]
-            raise self._unavailable(
-                f"{error.reason} ({attempts} attempts); see that the server runs and is not overloaded",
-                status=error.status,
-                retry_after_s=error.retry_after_s,
-            ) from error
-        except TimeoutError as error:
-            if not deadline.expired():
-                raise
-            raise self._unavailable(
-                f"no whole answer within {settings.timeouts.total_s:g} s; raise timeouts.total_s or ask for less"
-            ) from error
-        return answer.response(model)
 
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
+class _Function(msgspec.Struct, frozen=True):
+    name: str | None = None
+    arguments: str | None = None
 
-    async def _attempt(self, body: bytes, on_token: OnToken | None) -> Answer:
-        timeouts = self._settings.timeouts
-        answer = Answer(on_token)
-        patience = asyncio.timeout(timeouts.first_token_s)
-        try:
-            async with patience, self._client.stream("POST", self._url, content=body) as response:
-                await self._receive(response, answer, patience)
-        except TimeoutError as error:
-            if not patience.expired():
-                raise
-            if not answer.ended:
-                waited = f"within {timeouts.first_token_s:g} s; raise timeouts.first_token_s"
-                if answer.begun:
-                    waited = f"for {timeouts.idle_s:g} s after {answer.length} characters; raise timeouts.idle_s"
-                raise self._unavailable(f"nothing came {waited} or use a faster model") from error
-        except httpx.TransportError as error:
-            if not answer.ended:
-                self._lost(answer, f"{type(error).__name__}: {error}", error)
-        except httpx.DecodingError as error:
-            raise self._error(f"its answer cannot be decoded: {error}") from error
-        if not answer.complete:
-            self._lost(answer, "the stream ended", None)
-        return answer
 
-    async def _receive(self, response: httpx.Response, answer: Answer, patience: asyncio.Timeout) -> None:
-        if response.status_code != http.HTTPStatus.OK:
-            await self._refuse(response)
-        content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type == "text/event-stream":
-            await self._receive_events(response, answer, patience)
-        elif content_type == "application/json":
-            self._take(answer, await response.aread())
-            if not answer.begun:
-                raise self._error("its answer has no choices; check its base_url")
-            answer.ended = True
-        else:
-            raise self._error(f"it sent {content_type or 'no content type'} instead of an answer; check its base_url")
+class _ToolCall(msgspec.Struct, frozen=True):
+    index: int | None = None
+    id: str | None = None
+    function: _Function = _Function()
 
-    async def _receive_events(self, response: httpx.Response, answer: Answer, patience: asyncio.Timeout) -> None:
-        now = asyncio.get_running_loop().time
-        async with contextlib.aclosing(httpx_sse.EventSource(response).aiter_sse()) as events:
-            async for event in events:
-                if answer.ended or not event.data:
-                    continue
-                if event.data == END_OF_STREAM:
-                    answer.ended = True
-                    # The end of the body follows; reading it lets the connection be used again.
-                    patience.reschedule(now() + _LINGER_S)
-                    continue
-                self._take(answer, event.data)
-                patience.reschedule(now() + self._settings.timeouts.idle_s)
 
-    def _take(self, answer: Answer, text: str | bytes) -> None:
-        try:
-            part = part_of(text)
-        except msgspec.MsgspecError as error:
-            shown = text if isinstance(text, str) else text[:_READ_BYTES].decode(errors="replace")
-            raise self._error(f"it sent something that is no answer ({error}): {self._shown(shown)}") from error
+class _Said(msgspec.Struct, frozen=True):
+    content: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    index: int = 0
+    delta: _Said | None = None
+    message: _Said | None = None
+    finish_reason: str | None = None
+
+
+class _PromptDetails(msgspec.Struct, frozen=True):
+    cached_tokens: int | None = None
+
+
+class _CompletionDetails(msgspec.Struct, frozen=True):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """One event of a streamed answer, or a whole one."""
+
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    model: str | None = None
+    error: Any = None
+    """What went wrong after the server had begun to answer."""
+
+    def refusal(self) -> Refused:
+        """What the error says."""
+        facts = self.error if isinstance(self.error, dict) else {}
+        code = facts.get("code")
+        return Refused(str(facts.get("message", self.error)), code if isinstance(code, int) else None)
+
+
+_decoder = msgspec.json.Decoder(_Part)
+
+
+class _OpenAIAnswer(Answer):
+    def take(self, text: str | bytes) -> None:
+        """Take in one event, or the whole answer."""
+        if text == END_OF_STREAM:
+            self.ended = True
+            return
+        part = _decoder.decode(text)
         if part.error is not None:
-            self._fail(answer, part)
-        if part.choices or part.usage is not None:
-            answer.add(part)
+            raise part.refusal()
+        self.begun = self.begun or bool(part.choices) or part.usage is not None
+        self.model = part.model or self.model
+        if part.usage is not None:
+            self._count(part.usage)
+        for choice in part.choices:
+            if choice.index == 0:
+                self._add(choice)
 
-    def _fail(self, answer: Answer, part: Part) -> NoReturn:
-        status = part.error_status
-        reason = f"it failed: {self._shown(part.error_text)}"
-        if status is not None and _may_pass(status) and not answer.length:
-            raise _Transient(reason, status=status)
-        raise self._error(reason, status=status)
+    def _add(self, choice: _Choice) -> None:
+        said = choice.delta or choice.message
+        if said is not None:
+            self.say(said.content)
+            for position, call in enumerate(said.tool_calls or ()):
+                key = position if call.index is None and choice.message is not None else call.index
+                self.call(key, call_id=call.id, name=call.function.name, arguments=call.function.arguments)
+        self.finish_reason = choice.finish_reason or self.finish_reason
 
-    async def _refuse(self, response: httpx.Response) -> NoReturn:
-        """Raise what a response other than 200 means."""
-        status = response.status_code
-        read = b""
-        async for chunk in response.aiter_bytes():
-            read += chunk
-            if len(read) >= _READ_BYTES:
-                break
-        text = self._shown(read.decode(errors="replace"))
-        if _may_pass(status):
-            retry_after_s = _seconds_of(response.headers.get("retry-after"))
-            raise _Transient(f"it answered {status} {text}".rstrip(), status=status, retry_after_s=retry_after_s)
-        remedy = _REMEDIES.get(status) or ("correct its base_url" if response.is_redirect else "correct the request")
-        raise self._error(f"it answered {status}: {text}; {remedy}", status=status, text=text)
-
-    def _lost(self, answer: Answer, reason: str, cause: BaseException | None) -> NoReturn:
-        """Raise what the loss of the connection means: another attempt, unless there was text already."""
-        shown = self._shown(reason)
-        if not answer.length:
-            raise _Transient(f"no answer: {shown}") from cause
-        raise self._unavailable(f"it broke off after {answer.length} characters: {shown}; ask again") from cause
-
-    def _error(self, problem: str, *, status: int | None = None, text: str = "") -> ModelError:
-        return ModelError(f"{self._who()}: {problem}", model=self._settings.name, status=status, text=text)
-
-    def _unavailable(
-        self, problem: str, *, status: int | None = None, retry_after_s: float | None = None
-    ) -> ModelUnavailable:
-        return ModelUnavailable(
-            f"{self._who()}: {problem}",
-            model=self._settings.name,
-            url=self._settings.shown_url,
-            status=status,
-            retry_after_s=retry_after_s,
+    def _count(self, usage: _Usage) -> None:
+        prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+        self.count(
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached_tokens=prompt.cached_tokens if prompt is not None else None,
+            reasoning_tokens=completion.reasoning_tokens if completion is not None else None,
         )
-
-    def _who(self) -> str:
-        return f'model "{self._settings.name}" at {self._settings.shown_url}'
-
-    def _shown(self, text: str) -> str:
-        """`text` from outside, on one line, cut, and without the key (servers like to repeat it)."""
-        if self._settings.api_key:
-            text = text.replace(self._settings.api_key, "***")
-        line = " ".join(text.split())
-        return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "..."
-
-    def _endpoint(self) -> tuple[httpx.URL, httpx.BasicAuth | None]:
-        """URL of the chat completions without credentials, which requests would write to the log, and these."""
-        try:
-            url = httpx.URL(self._settings.base_url)
-        except httpx.InvalidURL as error:
-            raise ModelError(
-                f'model "{self._settings.name}": base_url is no URL; write one such as http://127.0.0.1:8080/v1',
-                model=self._settings.name,
-                status=None,
-            ) from error
-        if url.scheme not in ("http", "https") or not url.host:
-            raise self._error("base_url must begin with http:// or https:// and a host")
-        auth = httpx.BasicAuth(url.username, url.password) if url.userinfo and not self._settings.api_key else None
-        path = url.path.rstrip("/") + "/chat/completions"
-        return url.copy_with(path=path, username=None, password=None), auth
-
-
-def _may_pass(status: int) -> bool:
-    return status in (408, 429) or status >= 500
-
-
-def _seconds_of(retry_after: str | None) -> float | None:
-    """What a `Retry-After` header asks for: it holds seconds or a date."""
-    if retry_after is None:
-        return None
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(retry_after))
-    try:
-        date = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
-
-
-def _wait_s(state: RetryCallState) -> float:
-    """Seconds until the next attempt."""
-    error = state.outcome.exception() if state.outcome else None
-    asked_s = error.retry_after_s if isinstance(error, _Transient) else None
-    return _backoff(state) if asked_s is None else asked_s

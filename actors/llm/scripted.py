@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from actors.llm.client import ChatRequest, ChatResponse, OnToken
-from actors.llm.settings import Latency, ModelSettings
+from actors.llm.settings import Latency, ModelSettings, Reply, ScriptedReply
 from graphs.journal import Usage
+from graphs.messages import ToolCall
 
 _PIECE = re.compile(r"\s*\S+|\s+")
 
@@ -35,7 +36,17 @@ class ScriptedClient:
     async def chat(self, request: ChatRequest, on_token: OnToken | None = None) -> ChatResponse:
         """The scripted answer, after the scripted latency; see `ChatClient.chat`. Never fails."""
         latency_s = draw_s(self._settings.script.latency, self._random)
-        pieces, finish_reason = self._answer(request)
+        reply = self._reply(request)
+        text, asked = (reply, ()) if isinstance(reply, str) else (reply.text, reply.tool_calls)
+        calls = tuple(
+            ToolCall(
+                id=f"call_{_said(request)}_{number}",
+                name=call.name,
+                arguments=msgspec.json.encode(call.arguments).decode(),
+            )
+            for number, call in enumerate(asked, 1)
+        )
+        pieces, finish_reason = _cut(text, request)
         if on_token is None or not pieces:
             await self._sleep(latency_s)
         else:
@@ -44,36 +55,53 @@ class ScriptedClient:
                 on_token(piece)
         usage = Usage(
             prompt_tokens=sum(len(message.content.split()) for message in request.messages),
-            completion_tokens=len(pieces),
+            completion_tokens=len(pieces) + sum(len(call.arguments.split()) for call in calls),
             calls=1,
         )
         model = request.model or self._settings.model or self._settings.name
-        return ChatResponse(text="".join(pieces), usage=usage, model=model, finish_reason=finish_reason)
+        return ChatResponse(
+            text="".join(pieces),
+            tool_calls=calls,
+            usage=usage,
+            model=model,
+            finish_reason="tool_calls" if calls else finish_reason,
+        )
 
     async def close(self) -> None:
         """There is nothing to give back."""
 
-    def _answer(self, request: ChatRequest) -> tuple[list[str], str]:
-        """Words of the answer, and why it ends."""
-        text = self._reply(request)
-        for stop in request.stop:
-            text = text.partition(stop)[0]
-        pieces = _PIECE.findall(text)
-        if request.max_tokens is not None and len(pieces) > request.max_tokens:
-            return pieces[: request.max_tokens], "length"
-        return pieces, "stop"
-
-    def _reply(self, request: ChatRequest) -> str:
+    def _reply(self, request: ChatRequest) -> Reply:
         replies = self._settings.script.replies
         asked = next((message.content for message in reversed(request.messages) if message.role == "user"), "")
         if isinstance(replies, dict):
-            return next((reply for text, reply in replies.items() if text in asked), _echo(asked))
+            found = next((reply for text, reply in replies.items() if text in asked), _echo(asked))
+            if isinstance(found, str | ScriptedReply):
+                return found
+            return found[min(_said(request, since_user=True), len(found) - 1)] if found else _echo(asked)
         if not replies:
             return _echo(asked)
         if self._settings.script.order == "sequential":
             self._turn += 1
             return replies[(self._turn - 1) % len(replies)]
         return replies[_digest(request) % len(replies)]
+
+
+def _cut(text: str, request: ChatRequest) -> tuple[list[str], str]:
+    """Words of the answer, and why it ends."""
+    for stop in request.stop:
+        text = text.partition(stop)[0]
+    pieces = _PIECE.findall(text)
+    if request.max_tokens is not None and len(pieces) > request.max_tokens:
+        return pieces[: request.max_tokens], "length"
+    return pieces, "stop"
+
+
+def _said(request: ChatRequest, *, since_user: bool = False) -> int:
+    """Answers there are in the conversation already, or after the last user message of it."""
+    roles = [message.role for message in request.messages]
+    if since_user and "user" in roles:
+        roles = roles[len(roles) - roles[::-1].index("user") :]
+    return roles.count("assistant")
 
 
 def draw_s(latency: Latency, chance: random.Random) -> float:

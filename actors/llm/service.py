@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import assert_never
 
+from actors.llm.anthropic import AnthropicDialect
 from actors.llm.client import ChatClient, ChatRequest, ChatResponse, OnToken
-from actors.llm.openai import OpenAIClient
+from actors.llm.http import HttpClient
+from actors.llm.openai import OpenAIDialect
 from actors.llm.scripted import ScriptedClient
 from actors.llm.settings import ModelSettings
 from graphs.errors import NotFoundError
@@ -17,7 +19,9 @@ def build_client(settings: ModelSettings) -> ChatClient:
     """The client for a model. Raises `ModelError` if its settings cannot work."""
     match settings.provider:
         case "openai":
-            return OpenAIClient(settings)
+            return HttpClient(settings, OpenAIDialect())
+        case "anthropic":
+            return HttpClient(settings, AnthropicDialect())
         case "scripted":
             return ScriptedClient(settings)
         case provider:

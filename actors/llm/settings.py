@@ -32,11 +32,29 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     """The n-th answer of a client takes the same time whenever the seed is the same."""
 
 
+class ScriptedCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool that the scripted model asks for."""
+
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class ScriptedReply(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer of the scripted model that asks for tools."""
+
+    text: str = ""
+    tool_calls: tuple[ScriptedCall, ...] = ()
+
+
+Reply = str | ScriptedReply
+
+
 class Script(msgspec.Struct, frozen=True, kw_only=True):
     """What the scripted model says."""
 
-    replies: tuple[str, ...] | dict[str, str] = ()
-    """Answers, or text looked for in the last user message -> answer. If none fits: `scripted: ` and that message."""
+    replies: tuple[Reply, ...] | dict[str, Reply | tuple[Reply, ...]] = ()
+    """Answers; or text looked for in the last user message -> answer, or the answers one after the other until the next
+    user message, of which the last one is repeated. If none fits: `scripted: ` and that message."""
     order: Literal["hash", "sequential"] = "hash"
     """Which of a list of answers is given: `hash` picks by the messages, so that the same ones have the same answer in
     any process; `sequential` takes them in turn, each client for itself."""
@@ -48,10 +66,11 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     """What graphs call it by."""
-    provider: Literal["openai", "scripted"] = "openai"
-    """`openai`: any endpoint that speaks OpenAI's chat completions; `scripted`: no model at all."""
+    provider: Literal["openai", "anthropic", "scripted"] = "openai"
+    """`openai`: any endpoint that speaks OpenAI's chat completions; `anthropic`: Anthropic's messages; `scripted`: no
+    model at all."""
     base_url: str = ""
-    """Everything before `/chat/completions`, such as `http://127.0.0.1:8080/v1`."""
+    """Everything before `/chat/completions` or `/messages`, such as `http://127.0.0.1:8080/v1`."""
     model: str = ""
     """What the server calls it by."""
     api_key: str | None = None

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from actors.errors import ModelError, ModelUnavailable
-from actors.llm.client import ChatRequest, ChatResponse
-from actors.llm.openai import OpenAIClient
+from actors.llm.client import ChatRequest, ChatResponse, ToolOffer
+from actors.llm.http import HttpClient
+from actors.llm.openai import OpenAIDialect
 from actors.llm.settings import ModelSettings, Timeouts
 from graphs.journal import Usage
 from graphs.messages import Message, ToolCall
@@ -56,9 +57,9 @@ class Sleeper:
 
 
 @asynccontextmanager
-async def client_of(url: str, *, sleep: Sleeper | None = None, **options: Any) -> AsyncIterator[OpenAIClient]:
+async def client_of(url: str, *, sleep: Sleeper | None = None, **options: Any) -> AsyncIterator[HttpClient]:
     settings = ModelSettings(name="tiny", base_url=url, model="tiny-model", api_key=KEY, **options)
-    client = OpenAIClient(settings, sleep=sleep or Sleeper())
+    client = HttpClient(settings, OpenAIDialect(), sleep=sleep or Sleeper())
     try:
         yield client
     finally:
@@ -98,7 +99,8 @@ async def test_a_stream(server: ModelServer) -> None:
 
 async def test_everything_in_a_request_is_sent(server: ModelServer) -> None:
     server.steps = [GOOD]
-    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
+    schema = {"type": "object", "properties": {"a": {"type": "number"}}}
+    offer = ToolOffer(name="add", description="Adds.", parameters=schema)
     call = ToolCall(id="c1", name="add", arguments='{"a": 1}')
     messages = (
         Message(role="system", content="Be brief.", id="m1"),
@@ -109,7 +111,14 @@ async def test_everything_in_a_request_is_sent(server: ModelServer) -> None:
     async with client_of(server.url) as client:
         await client.chat(
             ChatRequest(
-                messages=messages, model="other", temperature=0.0, max_tokens=7, stop=("\n",), response_format=form
+                messages=messages,
+                model="other",
+                temperature=0.0,
+                max_tokens=7,
+                stop=("\n",),
+                output_schema=schema,
+                tools=(offer,),
+                tool_choice="add",
             )
         )
 
@@ -129,7 +138,9 @@ async def test_everything_in_a_request_is_sent(server: ModelServer) -> None:
         "temperature": 0.0,
         "max_tokens": 7,
         "stop": ["\n"],
-        "response_format": form,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+        "tools": [{"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": schema}}],
+        "tool_choice": {"type": "function", "function": {"name": "add"}},
     }
 
 
@@ -145,6 +156,101 @@ async def test_a_whole_answer_instead_of_a_stream(server: ModelServer) -> None:
     async with client_of(server.url) as client:
         assert await client.chat(ASK, tokens.append) == HELLO
     assert tokens == ["Hello"]
+
+
+def calls(*parts: dict[str, Any], finish: str | None = None) -> str:
+    """An event with parts of tool calls."""
+    choice = {"index": 0, "delta": {"tool_calls": list(parts)}, "finish_reason": finish}
+    return f"data: {json.dumps({'model': 'tiny-1', 'choices': [choice]})}\n\n"
+
+
+ADD = ToolCall(id="c1", name="add", arguments='{"a": 1, "b": 2}')
+NOW = ToolCall(id="c2", name="now", arguments="{}")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param(
+            [
+                [{"index": 0, "id": "c1", "type": "function", "function": {"name": "add", "arguments": ""}}],
+                [{"index": 0, "function": {"arguments": '{"a": 1, '}}],
+                [{"index": 1, "id": "c2", "function": {"name": "now", "arguments": ""}}],
+                [{"index": 0, "function": {"arguments": '"b": 2}'}}, {"index": 1, "function": {"arguments": "{}"}}],
+            ],
+            id="by index, in turns",
+        ),
+        pytest.param(
+            [
+                [{"id": "c1", "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}}],
+                [{"id": "c2", "function": {"name": "now", "arguments": "{}"}}],
+            ],
+            id="whole, without index",
+        ),
+        pytest.param(
+            [
+                [{"id": "c1", "function": {"name": "add", "arguments": '{"a": 1, '}}],
+                [{"id": "c1", "function": {"name": "add", "arguments": '"b": 2}'}}],
+                [{"index": 5, "id": "c2", "function": {"name": "now"}}],
+            ],
+            id="in parts with the id repeated, and without arguments",
+        ),
+    ],
+)
+async def test_tool_calls_are_put_together(server: ModelServer, parts: list[list[dict[str, Any]]]) -> None:
+    server.steps = [stream(event("Well."), *(calls(*part) for part in parts), event(finish="tool_calls"), USAGE, DONE)]
+    tokens: list[str] = []
+
+    async with client_of(server.url) as client:
+        response = await client.chat(ASK, tokens.append)
+
+    assert response == ChatResponse(
+        text="Well.",
+        tool_calls=(ADD, NOW),
+        usage=Usage(prompt_tokens=5, completion_tokens=2, calls=1),
+        model="tiny-1",
+        finish_reason="tool_calls",
+    )
+    assert tokens == ["Well."]
+
+
+async def test_tool_calls_in_a_whole_answer(server: ModelServer) -> None:
+    asked = [{"id": "", "function": {"name": name, "arguments": "{}"}} for name in ("add", "now")]
+    answer = {"choices": [{"message": {"content": None, "tool_calls": asked}, "finish_reason": "tool_calls"}]}
+    server.steps = [lambda handler: handler.reply(200, "application/json", json.dumps(answer))]
+
+    async with client_of(server.url) as client:
+        response = await client.chat(ASK)
+
+    assert (response.text, response.tool_calls) == (
+        "",
+        (ToolCall(id="call_1", name="add"), ToolCall(id="call_2", name="now")),
+    )
+
+
+async def test_a_tool_call_without_a_name(server: ModelServer) -> None:
+    server.steps = [stream(calls({"index": 0, "id": "c1"}, finish="tool_calls"), DONE)]
+
+    error = await failure(server.url)
+
+    assert error.message == f'model "tiny" at {server.url}: it asked for a tool without a name'
+
+
+async def test_what_the_provider_says_of_tokens(server: ModelServer) -> None:
+    usage = {
+        "prompt_tokens": 50,
+        "completion_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 30},
+        "completion_tokens_details": {"reasoning_tokens": 15, "audio_tokens": 0},
+    }
+    server.steps = [stream(event("Hello", finish="stop", usage=usage), DONE)]
+
+    async with client_of(server.url) as client:
+        response = await client.chat(ASK)
+
+    assert response.usage == Usage(
+        prompt_tokens=50, completion_tokens=20, calls=1, cached_tokens=30, reasoning_tokens=15
+    )
 
 
 async def test_line_separators_and_split_characters_survive(server: ModelServer) -> None:
@@ -380,7 +486,7 @@ async def test_a_server_that_does_not_close_after_the_end(server: ModelServer) -
         ),
         (
             lambda handler: handler.reply(200, "application/json", '{"detail": "hello"}'),
-            "its answer has no choices; check its base_url",
+            "there is no answer in what it sent; check its base_url",
         ),
         (
             lambda handler: handler.reply(200, "text/html", "<html>"),
@@ -438,7 +544,7 @@ async def test_credentials_in_the_url_are_sent_but_not_logged(
     server.steps = [GOOD]
     settings = ModelSettings(name="tiny", base_url=server.url.replace("://", "://ada:love@") + "/", model="m")
 
-    client = OpenAIClient(settings)
+    client = HttpClient(settings, OpenAIDialect())
     try:
         assert await client.chat(ASK) == HELLO
     finally:

@@ -93,6 +93,7 @@ def test_the_default_model_follows_the_local_one():
         ({"redis": {"url": "http://x"}}, ["redis.url: not a redis://, rediss:// or unix:// URL"]),
         ({"hosts": {"min": 3, "max": 2}}, ["hosts: min (3) is larger than max (2)"]),
         ({"models": {"m": {"provider": "openai"}}}, ["models.m: provider openai needs base_url and model"]),
+        ({"models": {"m": {"provider": "anthropic"}}}, ["models.m: provider anthropic needs model"]),
         (
             {"models": {"m": {"provider": "local", "api_key": "hush"}}},
             ["models.m: provider local takes no base_url, api_key or api_key_env"],

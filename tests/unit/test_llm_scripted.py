@@ -10,9 +10,9 @@ import pytest
 
 from actors.llm.client import ChatRequest, ChatResponse
 from actors.llm.scripted import ScriptedClient, draw_s
-from actors.llm.settings import Latency, ModelSettings, Script
+from actors.llm.settings import Latency, ModelSettings, Script, ScriptedCall, ScriptedReply
 from graphs.journal import Usage
-from graphs.messages import Message
+from graphs.messages import Message, ToolCall
 
 
 def asking(text: str, **options: Any) -> ChatRequest:
@@ -86,6 +86,32 @@ async def test_answers_by_what_is_asked() -> None:
 
     texts = [(await one.chat(asking(text))).text for text in ("the weather", "the rest", "else")]
     assert texts == ["Sunny.", "An article.", "scripted: else"]
+
+
+async def test_answers_one_after_the_other_until_the_next_user_message() -> None:
+    add = ScriptedCall(name="add", arguments={"a": 1})
+    one = client(replies={"sum": (ScriptedReply(text="Let me see.", tool_calls=(add, add)), "It is 2.")})
+    asked = Message(role="user", content="the sum?")
+
+    first = await one.chat(ChatRequest(messages=(asked,)))
+    said = (Message(role="assistant", tool_calls=list(first.tool_calls)), Message(role="tool", content="2"))
+    rest = [
+        await one.chat(ChatRequest(messages=messages))
+        for messages in ((asked, *said), (asked, *said, *said), (asked, *said, asked))
+    ]
+
+    assert first == ChatResponse(
+        text="Let me see.",
+        tool_calls=tuple(ToolCall(id=f"call_0_{n}", name="add", arguments='{"a":1}') for n in (1, 2)),
+        usage=Usage(prompt_tokens=2, completion_tokens=5, calls=1),
+        model="s",
+        finish_reason="tool_calls",
+    )
+    assert [(each.text, [call.id for call in each.tool_calls]) for each in rest] == [
+        ("It is 2.", []),
+        ("It is 2.", []),
+        ("Let me see.", ["call_1_1", "call_1_2"]),
+    ]
 
 
 async def test_answers_are_cut_as_asked() -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from actors.errors import ModelError
 from actors.llm.client import ChatRequest, ChatResponse
-from actors.llm.openai import OpenAIClient
+from actors.llm.http import HttpClient
 from actors.llm.scripted import ScriptedClient
 from actors.llm.service import ModelService, build_client
 from actors.llm.settings import Latency, ModelSettings, Script, Timeouts
@@ -53,7 +53,7 @@ async def test_the_provider_decides_on_the_client() -> None:
     openai = build_client(ModelSettings(name="m", base_url="http://localhost/v1", model="m"))
     scripted = build_client(SCRIPTED)
 
-    assert (type(openai), type(scripted)) == (OpenAIClient, ScriptedClient)
+    assert (type(openai), type(scripted)) == (HttpClient, ScriptedClient)
     await openai.close()
 
 
