@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from actors.errors import FunctionUnavailable
 from actors.llm.settings import ModelSettings
 from actors.ports import WorkflowRepository
+from actors.tools.settings import ToolSettings
 from graphs.errors import ErrorInfo, GreenroomError, NotFoundError
 from graphs.functions import state_reference
 from graphs.state.schema import StateSchema
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.plan import Plan
 
-ModelSource = Callable[[str], Awaitable[Mapping[str, ModelSettings]]]
-"""`id@version+build` -> the models it was deployed with, by name."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What the nodes of a workflow may use, by the configuration of whoever has deployed it. Holds secrets."""
+
+    models: Mapping[str, ModelSettings]
+    tools: ToolSettings | None
+    """None: nobody has deployed it since the cluster started."""
+
+
+MeansSource = Callable[[str], Awaitable[Means]]
+"""`id@version+build` -> what came with it."""
 FunctionSource = Callable[[str], Awaitable[Mapping[str, Any]]]
 """`id@version+build` -> the Python callables that came with the workflow, by reference."""
 
@@ -27,16 +39,16 @@ class Catalog:
     Args:
         workflows: Where specs are stored.
         functions: Where Python callables come from that cannot be imported.
-        models: Where the models of a workflow come from; only processes that ask models need it.
+        means: Where the models and the means of the tools of a workflow come from; only executors need it.
     """
 
     def __init__(
-        self, workflows: WorkflowRepository, functions: FunctionSource, models: ModelSource | None = None
+        self, workflows: WorkflowRepository, functions: FunctionSource, means: MeansSource | None = None
     ) -> None:
         self._workflows = workflows
         self._functions = functions
-        self._model_source = models
-        self._models: dict[str, Mapping[str, ModelSettings]] = {}
+        self._means_source = means
+        self._means: dict[str, Means] = {}
         self._plans: dict[str, Plan] = {}
         self._unavailable: dict[str, ErrorInfo] = {}
         """Plans that cannot be built until they are deployed again."""
@@ -75,14 +87,23 @@ class Catalog:
 
     async def models(self, ref: str) -> Mapping[str, ModelSettings]:
         """The models a workflow was deployed with; none if it has not been since the cluster started."""
+        means = await self._means_of(ref)
+        return {} if means is None else means.models
+
+    async def tools(self, ref: str) -> ToolSettings | None:
+        """The means of tools that a workflow was deployed with; None if it has not been since the cluster started."""
+        means = await self._means_of(ref)
+        return None if means is None else means.tools
+
+    async def _means_of(self, ref: str) -> Means | None:
         parent = ref.partition("#")[0]
-        models = self._models.get(parent)
-        while models is None and self._model_source is not None:
+        means = self._means.get(parent)
+        while means is None and self._means_source is not None:
             before = self._forgotten_count
-            found = await self._model_source(parent)
+            found = await self._means_source(parent)
             if before == self._forgotten_count:
-                models = self._models[parent] = found
-        return models or {}
+                means = self._means[parent] = found
+        return means
 
     def forget(self, refs: Collection[str]) -> None:
         """Build these workflows anew when they are next asked for."""
@@ -91,7 +112,7 @@ class Catalog:
             del self._plans[known]
         for ref in refs:
             self._unavailable.pop(ref, None)
-            self._models.pop(ref, None)
+            self._means.pop(ref, None)
 
     async def _build(self, ref: str) -> Plan:
         parent, _, map_id = ref.partition("#")

@@ -8,6 +8,7 @@ from graphs.errors import GreenroomError
 
 __all__ = [
     "ActiveElsewhere",
+    "AnswerInvalid",
     "DestinationDied",
     "Fenced",
     "FunctionUnavailable",
@@ -18,6 +19,9 @@ __all__ = [
     "SeqConflict",
     "StoreUnavailable",
     "ToolError",
+    "ToolRefused",
+    "ToolTimeout",
+    "ToolUnavailable",
     "ValueMissing",
 ]
 
@@ -70,6 +74,26 @@ class ValueMissing(GreenroomError):
 
 class ToolError(GreenroomError):
     """A tool refused its arguments or failed. Fields: `tool`."""
+
+
+class ToolRefused(ToolError):
+    """An endpoint answered that it will not do it. Fields: `tool`, `status`, `text` (of its answer)."""
+
+
+class AnswerInvalid(ToolError):
+    """An endpoint answered with something that is no answer, or is too large. Fields: `tool`, `status`."""
+
+
+class ToolTimeout(ToolError):
+    """A tool took longer than it may. Fields: `tool`, `timeout_s`."""
+
+    retryable: ClassVar[bool] = True
+
+
+class ToolUnavailable(ToolError):
+    """What runs a tool cannot be reached, or was lost before it had answered. Fields: `tool`."""
+
+    retryable: ClassVar[bool] = True
 
 
 class ModelError(GreenroomError):

@@ -11,7 +11,7 @@ import msgspec
 
 from actors.blocking import BlockingPool
 from actors.branches import Branches
-from actors.catalog import Catalog, FunctionSource, ModelSource
+from actors.catalog import Catalog, FunctionSource, Means, MeansSource
 from actors.executors.base import Executor, ExecutorServices
 from actors.executors.function import FunctionRunner
 from actors.executors.live import LiveReporter
@@ -19,7 +19,6 @@ from actors.executors.llm import LlmRunner
 from actors.executors.runner import NodeRunner
 from actors.executors.tool import ToolRunner
 from actors.host import Host
-from actors.llm.settings import ModelSettings
 from actors.mailbox import Handler, Mailbox
 from actors.network import SUPERVISOR, Dialer, Network
 from actors.pools import ExecutorPools
@@ -32,7 +31,6 @@ from actors.settings import ActorSettings
 from actors.supervisor.actor import Supervisor
 from actors.supervisor.launcher import HOST, Launcher, Shelf
 from actors.thread import ThreadServices
-from actors.tools.factory import ToolFactory
 from actors.values import Values
 
 
@@ -106,7 +104,7 @@ class ActorProcess:
         if self._spec.kind == SUPERVISOR:
             self._actor = await self._supervisor(network, store)
             return
-        catalog = Catalog(store.workflows, self._function_source(network, store), self._model_source(network))
+        catalog = Catalog(store.workflows, self._function_source(network, store), self._means_source(network))
         self._services.register(Catalog, catalog)
         self._actor = self._host(network) if self._spec.kind == HOST else self._executor(network)
 
@@ -169,7 +167,7 @@ class ActorProcess:
             case "llm":
                 return LlmRunner(catalog, self._spec.settings.models)
             case "tool":
-                return ToolRunner(ToolFactory(blocking), self._world.unpack)
+                return ToolRunner(catalog, self._spec.settings.tools, blocking, self._world.unpack)
             case _:
                 raise ValueError(f"no executor runs nodes of kind {kind!r}")
 
@@ -188,8 +186,9 @@ class ActorProcess:
 
         return functions
 
-    def _model_source(self, network: Network) -> ModelSource:
-        async def models(ref: str) -> Mapping[str, ModelSettings]:
-            return (await network.ask(SUPERVISOR, FetchFunctions(ref=ref), Functions)).models
+    def _means_source(self, network: Network) -> MeansSource:
+        async def means(ref: str) -> Means:
+            reply = await network.ask(SUPERVISOR, FetchFunctions(ref=ref), Functions)
+            return Means(models=reply.models, tools=reply.tools)
 
-        return models
+        return means

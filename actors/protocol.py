@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from actors.llm.settings import ModelSettings
+from actors.tools.settings import ToolSettings
 from graphs.errors import ErrorInfo
 from graphs.journal import Cursor, JournalEntry, Pause, Usage
 from graphs.sessions import Session
@@ -220,7 +221,11 @@ class RunTool(Message, frozen=True, kw_only=True, omit_defaults=True):
     arguments: bytes
     """JSON object."""
     function: bytes = b""
-    """The packed Python function that it is; empty for a builtin tool."""
+    """The packed Python function that it is, if it is one."""
+    data: bytes = b""
+    """The tool that is data, as JSON, if it is one."""
+    settings: ToolSettings = ToolSettings()
+    """The means of the driver that asks."""
 
 
 class ToolDone(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -243,6 +248,8 @@ class Deploy(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Packed Python callables they refer to."""
     models: dict[str, ModelSettings] = {}
     """The models of the driver's configuration: theirs are asked, whoever started the cluster."""
+    tools: ToolSettings = ToolSettings()
+    """The means of its tools, likewise."""
 
 
 class Redeployed(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -263,6 +270,7 @@ class Functions(Message, frozen=True, kw_only=True, omit_defaults=True):
     packed: bytes = b""
     """Callables."""
     models: dict[str, ModelSettings] = {}
+    tools: ToolSettings | None = None
 
 
 class FetchHosts(Message, frozen=True, kw_only=True, omit_defaults=True):

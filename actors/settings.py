@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from actors.llm.settings import ModelSettings
+from actors.tools.settings import ToolSettings
 
 
 class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +47,7 @@ class ActorSettings(msgspec.Struct, frozen=True, kw_only=True):
     executors: dict[str, ExecutorSettings] = {}
     """Executor kind -> settings."""
     models: dict[str, ModelSettings] = {}
+    tools: ToolSettings = ToolSettings()
     retention: RetentionSettings = RetentionSettings()
     log_level: str = "WARNING"
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from graphs.errors import ErrorInfo
 from graphs.journal import Usage
+from graphs.json_schemas import schema_problems, value_problems
 from graphs.suggest import did_you_mean
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
@@ -38,6 +39,7 @@ class ParameterType(StrEnum):
     BOOLEAN = "boolean"
     ARRAY = "array"
     OBJECT = "object"
+    ANY = "any"  #: what the schema of the parameter says, which allows several of them
 
 
 class ParameterDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,6 +51,8 @@ class ParameterDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaul
     default_value: Any = None
     """Filled in where the argument is missing or null; None leaves it out."""
     description: str = ""
+    schema: dict[str, Any] = {}
+    """JSON schema (2020-12) of the argument, where more is known of it than its type."""
 
 
 class ToolConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -56,6 +60,8 @@ class ToolConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     parameters: dict[str, ParameterDefinition] = {}
     """Name -> definition, in the order of the signature."""
+    definitions: dict[str, Any] = {}
+    """What the schemas of the parameters refer to by `#/$defs/NAME`."""
 
     @property
     def required_parameters(self) -> tuple[str, ...]:
@@ -66,6 +72,17 @@ class ToolConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def optional_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that may be left out."""
         return tuple(name for name, parameter in self.parameters.items() if not parameter.required)
+
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON schema of all arguments as one object: what models are told."""
+        schema: dict[str, Any] = {
+            "type": "object",
+            "properties": {name: _parameter_schema(parameter) for name, parameter in self.parameters.items()},
+            "required": list(self.required_parameters),
+            "additionalProperties": False,
+        }
+        return schema | {"$defs": self.definitions} if self.definitions else schema
 
 
 class ToolMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -112,10 +129,17 @@ def validate_tool_config(tool: Tool) -> list[str]:
             f'name: "{tool.name}" is no tool name; use a letter or "_", then letters, digits, "_", "-" and ".", '
             "64 characters at most"
         )
+    definitions = tool.config.definitions
+    problems += [
+        f"definitions.{name}: {problem}"
+        for name, schema in definitions.items()
+        for problem in schema_problems(schema, definitions)
+    ]
     for name, parameter in tool.config.parameters.items():
         path = f"parameters.{name}"
         if parameter.name != name:
             problems.append(f'{path}.name: is "{parameter.name}", must be "{name}"')
+        problems += [f"{path}: {problem}" for problem in schema_problems(parameter.schema, definitions)]
         if parameter.default_value is None:
             continue
         if parameter.required:
@@ -149,8 +173,12 @@ def validate_parameters(config: ToolConfig, arguments: Mapping[str, Any]) -> tup
         value = _coerce(parameter.parameter_type, given)
         if value is _UNFIT:
             problems.append(f"{name}: {_expected(parameter, given)}")
-        else:
-            fitting[name] = value
+            continue
+        fitting[name] = value
+        if parameter.schema:
+            problems += [
+                f"{name}: {problem}" for problem in value_problems(value, parameter.schema, config.definitions)
+            ]
     problems += [
         f"{name}: no such parameter{did_you_mean(str(name), config.parameters)}"
         for name in arguments
@@ -181,6 +209,20 @@ def _coerce(expected: ParameterType, value: Any) -> Any:
             return list(value) if isinstance(value, list | tuple) else _UNFIT
         case ParameterType.OBJECT:
             return _object_in(value)
+        case ParameterType.ANY:
+            return value
+
+
+def _parameter_schema(parameter: ParameterDefinition) -> dict[str, Any]:
+    schema: dict[str, Any] = {}
+    if parameter.parameter_type is not ParameterType.ANY:
+        schema["type"] = str(parameter.parameter_type)
+    schema |= parameter.schema
+    if parameter.description:
+        schema["description"] = parameter.description
+    if parameter.default_value is not None:
+        schema["default"] = parameter.default_value
+    return schema
 
 
 def _object_in(value: Any) -> Any:

@@ -28,6 +28,7 @@ from graphs.state.snapshots import CheckpointType, SnapshotMetadata, StateSnapsh
 from graphs.threads import Durability, ThreadPriority, ThreadState
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder as Graph
+from graphs.workflow.endpoints import ApiKeyAuth, BasicAuth, BearerAuth, RestTool
 from runtime.errors import ConfigError, ResultTimeout, ServiceError, WorkflowFileError
 from runtime.events import (
     Branched,
@@ -53,8 +54,11 @@ if TYPE_CHECKING:
 __all__ = [
     "END",
     "START",
+    "ApiKeyAuth",
     "AsyncLocalRuntime",
     "AsyncRuntime",
+    "BasicAuth",
+    "BearerAuth",
     "BranchFailed",
     "Branched",
     "BranchesJoined",
@@ -81,6 +85,7 @@ __all__ = [
     "Pause",
     "PauseKind",
     "Paused",
+    "RestTool",
     "Restored",
     "ResultTimeout",
     "Resumed",

@@ -95,7 +95,7 @@ class AsyncClient:
         self._making_ready = asyncio.Lock()
         self._catalog = Catalog(connection.store.workflows, self._own_functions)
         self.records = Records(connection.store, self._catalog)
-        self.tools = AsyncTools(connection)
+        self.tools = AsyncTools(connection, self.config.tools.values())
 
     async def _own_functions(self, ref: str) -> Mapping[str, Any]:
         deployment = self._deployments.get(ref)
@@ -123,7 +123,7 @@ class AsyncClient:
                 self._connection.store.workflows,
                 tools=[tool.name for tool in self.tools.list()],
                 models=self.config.models,
-                own_tools=self.tools.functions,
+                own_tools=self.tools.own,
             )
             await self._before_run(deployment.models.values())
             await deployment.save(self._connection.store.workflows)
@@ -136,6 +136,7 @@ class AsyncClient:
                 kinds=deployment.kinds,
                 functions=packed,
                 models=dict(self._connection.models),
+                tools=self._connection.tools,
             )
             await self._connection.network.ask(SUPERVISOR, request, Done)
             refs.append(deployment.ref)

@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from graphs.suggest import did_you_mean
+from graphs.workflow.endpoints import DataTool
 from runtime.errors import ConfigError
 
 ENV_PREFIX = "GREENROOM_"
@@ -181,6 +182,41 @@ class ModelConfig(_Section):
         return os.environ[self.api_key_env]  # noqa: TID251
 
 
+class SecretConfig(_Section):
+    """Where a secret is, to which tools refer as `secret:NAME`."""
+
+    env: str | None = None
+    """Environment variable that holds it."""
+    file: Path | None = None
+    """File that holds it; blanks and line ends around it do not count."""
+    value: SecretStr | None = None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _take_text(cls, given: Any) -> Any:
+        return {"value": given} if isinstance(given, str | SecretStr) else given
+
+    @pydantic.model_validator(mode="after")
+    def _check_one(self) -> SecretConfig:
+        if sum(each is not None for each in (self.env, self.file, self.value)) != 1:
+            raise ValueError("give one of env, file and value")
+        return self
+
+    def read(self, name: str) -> str:
+        """The secret called `name`. Raises `ConfigError` if it is not there."""
+        if self.env is not None:
+            if self.env not in os.environ:  # noqa: TID251
+                raise ConfigError(f"the secret {name} is missing; set {self.env}")
+            return os.environ[self.env]  # noqa: TID251
+        if self.file is not None:
+            try:
+                return self.file.expanduser().read_text("utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"the secret {name} cannot be read: {error}") from None
+        assert self.value is not None
+        return self.value.get_secret_value()
+
+
 class Config(BaseSettings):
     """All there is to configure. Build it with `load_config`, whose errors are made for people."""
 
@@ -196,6 +232,10 @@ class Config(BaseSettings):
     executors: ExecutorsConfig = ExecutorsConfig()
     models: dict[str, ModelConfig] = {}
     """By name. `scripted` and `local` always exist, and `default` is `local` unless it is configured."""
+    secrets: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], SecretConfig] = {}
+    """By name: what tools refer to as `secret:NAME`."""
+    tools: dict[str, DataTool] = {}
+    """Tools that are data, by name."""
     retention: RetentionConfig = RetentionConfig()
     log_level: LogLevel = "WARNING"
 
@@ -209,6 +249,22 @@ class Config(BaseSettings):
     def _add_models(cls, models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
         known = {"scripted": ModelConfig(provider="scripted"), "local": ModelConfig(provider="local"), **models}
         return {"default": known["local"], **known}
+
+    @pydantic.field_validator("tools", mode="before")
+    @classmethod
+    def _name_tools(cls, tools: Any) -> Any:
+        if not isinstance(tools, Mapping):
+            return tools
+        return {name: {"name": name, **tool} if isinstance(tool, Mapping) else tool for name, tool in tools.items()}
+
+    @pydantic.field_validator("tools")
+    @classmethod
+    def _check_tools(cls, tools: dict[str, DataTool]) -> dict[str, DataTool]:
+        problems = [f"{name}.{problem}" for name, tool in tools.items() for problem in tool.problems()]
+        problems += [f'{name}.name: must be "{name}"' for name, tool in tools.items() if tool.name != name]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return tools
 
     @classmethod
     def settings_customise_sources(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from actors.llm.settings import ModelSettings
 from actors.network import Network
 from actors.ports import Store
+from actors.tools.settings import ToolSettings
 
 Pack = Callable[[Mapping[str, Callable[..., Any]]], bytes]
 """Python callables by reference -> bytes that other processes can open."""
@@ -23,3 +24,5 @@ class Connection:
     pack: Pack
     models: Mapping[str, ModelSettings]
     """The models of this driver's configuration, by name."""
+    tools: ToolSettings = field(default_factory=ToolSettings)
+    """The means of its tools."""

@@ -23,6 +23,7 @@ from actors.tools.native import tool_of
 from graphs.errors import ValidationError
 from graphs.functions import is_reference, refer, resolve
 from graphs.workflow.builder import GraphBuilder
+from graphs.workflow.endpoints import DataTool
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import FunctionConfig, HumanConfig, MapConfig, NodeType, SubworkflowConfig, ToolCallConfig
 from graphs.workflow.problems import Problem, invalid
@@ -68,7 +69,7 @@ async def prepare(
     *,
     tools: Collection[str],
     models: Collection[str],
-    own_tools: Mapping[str, Callable[..., Any]] | None = None,
+    own_tools: Mapping[str, Callable[..., Any] | DataTool] | None = None,
 ) -> Deployment:
     """Read, validate and pin a workflow.
 
@@ -77,7 +78,7 @@ async def prepare(
         workflows: Those that it may run besides those that come along.
         tools: Names of the tools there are.
         models: Names of the models there are.
-        own_tools: Functions by the names they are registered as tools by: these come along.
+        own_tools: Functions, and tools that are data, by the names they are registered by: these come along.
 
     Raises:
         GraphInvalid: It has problems; all of them are listed.
@@ -136,19 +137,31 @@ def read_graph(source: str | Path) -> GraphModel:
 
 
 def _with_tools(
-    model: GraphModel, tools: Mapping[str, Callable[..., Any]], functions: MutableMapping[str, Callable[..., Any]]
+    model: GraphModel,
+    tools: Mapping[str, Callable[..., Any] | DataTool],
+    functions: MutableMapping[str, Callable[..., Any]],
 ) -> GraphModel:
-    """`model` and those within it with references, kept in `functions`, in the place of the names of `tools`."""
+    """`model` and those within it with the `tools` they name.
+
+    Those that are data are put into the graph. For those that are functions, references, kept in `functions`, take the
+    place of their names.
+    """
     nodes = []
+    data: dict[str, DataTool] = {}
     for node in model.nodes:
         config = node.config
-        if isinstance(config, ToolCallConfig) and config.tool in tools:
-            ref = refer(tools[config.tool], functions)
-            nodes.append(node.model_copy(update={"config": config.model_copy(update={"tool": ref})}))
-        else:
-            nodes.append(node)
+        own = tools.get(config.tool) if isinstance(config, ToolCallConfig) and not model.tool(config.tool) else None
+        if isinstance(own, DataTool):
+            data[own.name] = own
+        elif own is not None:
+            update = {"config": config.model_copy(update={"tool": refer(own, functions)})}
+            nodes.append(node.model_copy(update=update))
+            continue
+        nodes.append(node)
     children = tuple(_with_tools(child, tools, functions) for child in model.workflows)
-    return model.model_copy(update={"nodes": tuple(nodes), "workflows": children})
+    return model.model_copy(
+        update={"nodes": tuple(nodes), "tools": (*model.tools, *data.values()), "workflows": children}
+    )
 
 
 def _tool_problems(model: GraphModel, path: str, functions: Mapping[str, Callable[..., Any]]) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from actors.llm.settings import (
     Timeouts,
 )
 from actors.settings import ActorSettings, ExecutorSettings, HostSettings, RetentionSettings
+from actors.tools.settings import ToolSettings
 from runtime.config import Config, ModelConfig, ReplyConfig, load_config
 from runtime.servers import ModelEndpoint
 
@@ -57,6 +58,7 @@ def actor_settings(config: Config, redis_url: str, *, local_model: ModelEndpoint
             for kind, pool in (("function", executors.function), ("llm", executors.llm), ("tool", executors.tool))
         },
         models={name: _model_settings(name, model, local_model) for name, model in config.models.items()},
+        tools=ToolSettings(secrets={name: secret.read(name) for name, secret in config.secrets.items()}),
         retention=RetentionSettings(
             sessions_idle_s=None if config.retention.session_days is None else config.retention.session_days * 86_400,
             snapshots_per_thread=config.retention.snapshots_per_thread,

@@ -67,7 +67,15 @@ class AsyncRuntime(AsyncClient):
             network = Network(world.dialer)
             stack.push_async_callback(network.close)
             await self._check_store(network, settings)
-            self._attach(Connection(store=store, network=network, pack=pack_functions, models=settings.models))
+            self._attach(
+                Connection(
+                    store=store,
+                    network=network,
+                    pack=pack_functions,
+                    models=settings.models,
+                    tools=settings.tools,
+                )
+            )
             self._stack = stack.pop_all()
         return self
 

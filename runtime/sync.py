@@ -15,6 +15,7 @@ from graphs.state.snapshots import StateSnapshot, ThreadSnapshot
 from graphs.threads import Durability, ThreadPriority, ThreadState
 from graphs.tools import Tool, ToolExecutionResult, ToolType
 from graphs.workflow.builder import GraphBuilder
+from graphs.workflow.endpoints import DataTool
 from graphs.workflow.graph import GraphModel
 from runtime.client import AsyncClient
 from runtime.events import Event
@@ -131,9 +132,9 @@ class ToolsHandle:
     def __init__(self, client: SyncClient) -> None:
         self._client = client
 
-    def register(self, function: Callable[..., Any]) -> Tool:
+    def register(self, tool: Callable[..., Any] | DataTool) -> Tool:
         """See `AsyncTools.register`."""
-        return self._client._client.tools.register(function)  # noqa: SLF001
+        return self._client._client.tools.register(tool)  # noqa: SLF001
 
     def list(
         self,

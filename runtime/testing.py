@@ -157,7 +157,15 @@ class AsyncLocalRuntime(AsyncClient):
         world = self._world = LocalWorld(settings, MemoryStore(), self._clock)
         await world.spawn(SUPERVISOR, SUPERVISOR)
         network = self._network = Network(world)
-        self._attach(Connection(store=world.store, network=network, pack=world.pack, models=settings.models))
+        self._attach(
+            Connection(
+                store=world.store,
+                network=network,
+                pack=world.pack,
+                models=settings.models,
+                tools=settings.tools,
+            )
+        )
         return self
 
     async def __aexit__(

@@ -11,6 +11,7 @@ from actors.network import SUPERVISOR
 from actors.protocol import FetchPool, Pool, RunTool, ToolDone
 from actors.tools.factory import ToolFactory, build_tools
 from graphs.tools import Tool, ToolExecutionResult, ToolType
+from graphs.workflow.endpoints import DataTool
 from runtime.connection import Connection
 
 
@@ -19,35 +20,42 @@ class AsyncTools:
 
     Args:
         connection: Its way to the actors.
+        configured: The tools of its configuration.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, configured: Iterable[DataTool] = ()) -> None:
         self._connection = connection
         self._factory = ToolFactory()
         self._service = build_tools(factory=self._factory)
-        self._functions: dict[str, Callable[..., Any]] = {}
+        self._own: dict[str, Callable[..., Any] | DataTool] = {}
         self._packed: dict[str, bytes] = {}
+        for tool in configured:
+            self.register(tool)
 
     @property
-    def functions(self) -> Mapping[str, Callable[..., Any]]:
-        """What was registered, by the names of the tools."""
-        return self._functions
+    def own(self) -> Mapping[str, Callable[..., Any] | DataTool]:
+        """What was registered or configured, by the names of the tools."""
+        return self._own
 
-    def register(self, function: Callable[..., Any]) -> Tool:
-        """Make a Python function a tool that this driver and the graphs it deploys can name.
+    def register(self, tool: Callable[..., Any] | DataTool) -> Tool:
+        """Make a tool known that this driver and the graphs it deploys can name.
 
         Args:
-            function: What `@tool` has decorated, or a plain function with type hints.
+            tool: What `@tool` has decorated, a plain function with type hints, or a tool that is data.
 
         Raises:
-            ValidationError: Listing everything that keeps the function from being a tool.
+            ValidationError: Listing everything that is wrong with it, or keeps the function from being a tool.
             BusinessRuleViolation: The name belongs to a builtin tool, or to another tool of the same version.
         """
-        described, executor = self._factory.native(function)
-        packed = self._connection.pack({described.name: function})
-        self._service.register_tool(described, executor)
-        self._functions[described.name] = function
-        self._packed[described.name] = packed
+        if isinstance(tool, DataTool):
+            described, executor = self._factory.data(tool)
+            self._service.register_tool(described, executor)
+        else:
+            described, executor = self._factory.native(tool)
+            packed = self._connection.pack({described.name: tool})
+            self._service.register_tool(described, executor)
+            self._packed[described.name] = packed
+        self._own[described.name] = tool
         return described
 
     def list(
@@ -72,7 +80,12 @@ class AsyncTools:
         self._service.find(name)
         network = self._connection.network
         pool = await network.ask(SUPERVISOR, FetchPool(kind="tool"), Pool)
+        own = self._own.get(name)
         request = RunTool(
-            tool=name, arguments=msgspec.json.encode(dict(arguments)), function=self._packed.get(name, b"")
+            tool=name,
+            arguments=msgspec.json.encode(dict(arguments)),
+            function=b"" if isinstance(own, DataTool) else self._packed.get(name, b""),
+            data=own.model_dump_json().encode() if isinstance(own, DataTool) else b"",
+            settings=self._connection.tools,
         )
         return (await network.ask(pool.executors[0], request, ToolDone)).result

@@ -148,7 +148,7 @@ class Supervisor:
     # --- deployments ------------------------------------------------------------------------------------------------
 
     async def _deploy(self, request: Deploy) -> None:
-        companions = encode(Functions(packed=request.functions, models=request.models))
+        companions = encode(Functions(packed=request.functions, models=request.models, tools=request.tools))
         before = await asyncio.gather(*map(self._shelf.get, request.refs))
         await asyncio.gather(*(self._shelf.put(ref, companions) for ref in request.refs))
         stale = tuple(ref for ref, kept in zip(request.refs, before, strict=True) if kept != companions)

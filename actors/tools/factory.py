@@ -14,9 +14,15 @@ from actors.tools.builtin.moments import date_and_time
 from actors.tools.builtin.text import text_search, text_slice
 from actors.tools.builtin.text_stats import text_stats
 from actors.tools.executor import FunctionExecutor, ToolExecutor
+from actors.tools.http import HttpClient
 from actors.tools.native import tool_of
+from actors.tools.rest import RestExecutor
+from actors.tools.secrets import Secrets
 from actors.tools.service import ToolService
+from actors.tools.settings import ToolSettings
+from graphs.errors import ValidationError
 from graphs.tools import Tool, ToolType
+from graphs.workflow.endpoints import DataTool
 
 BUILTINS: tuple[Callable[..., Any], ...] = (
     calculator,
@@ -31,14 +37,23 @@ _THREADS = 64
 
 
 class ToolFactory:
-    """Makes tools of Python functions.
+    """Makes tools of all kinds.
 
     Args:
-        blocking: Threads for those that are synchronous; its own if None.
+        blocking: Threads for functions that are synchronous; its own if None.
+        settings: What the tools may use and reach.
+        http: Connections for those that need any; its own if None.
     """
 
-    def __init__(self, blocking: BlockingPool | None = None) -> None:
+    def __init__(
+        self,
+        blocking: BlockingPool | None = None,
+        settings: ToolSettings | None = None,
+        http: HttpClient | None = None,
+    ) -> None:
         self._blocking = blocking or BlockingPool(_THREADS)
+        self._secrets = Secrets((settings or ToolSettings()).secrets)
+        self._http = http or HttpClient()
 
     def builtin(self, function: Callable[..., Any]) -> tuple[Tool, ToolExecutor]:
         """A tool that is shipped."""
@@ -52,6 +67,17 @@ class ToolFactory:
             ValidationError: Listing everything that keeps the function from being a tool.
         """
         return tool_of(function), FunctionExecutor(function, self._blocking)
+
+    def data(self, tool: DataTool) -> tuple[Tool, ToolExecutor]:
+        """The tool that data describes.
+
+        Raises:
+            ValidationError: Listing everything that is wrong with it.
+        """
+        problems = tool.problems()
+        if problems:
+            raise ValidationError(f'tool "{tool.name}": {"; ".join(problems)}', problems=problems, tool=tool.name)
+        return tool.described(), RestExecutor(tool, self._secrets, self._http)
 
 
 def build_tools(functions: Iterable[Callable[..., Any]] = (), factory: ToolFactory | None = None) -> ToolService:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 from graphs.policies import JoinPolicy, OnBranchError, RetryPolicy
 from graphs.workflow.draft import GraphDraft
 from graphs.workflow.edge import Condition, EdgeType, Route
+from graphs.workflow.endpoints import DataTool
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import (
     ForkConfig,
@@ -119,7 +120,7 @@ class GraphBuilder(GraphDraft):
         self,
         name: str,
         *,
-        tool: str | Callable[..., Any],
+        tool: str | Callable[..., Any] | DataTool,
         arguments: Mapping[str, Any] | None = None,
         into: str | None = None,
         reads: Iterable[str] | None = None,
@@ -132,7 +133,7 @@ class GraphBuilder(GraphDraft):
 
         Args:
             name: Name of the node.
-            tool: Name of the tool, or a Python function, which then comes along; see `runtime.tool`.
+            tool: Name of the tool, or a Python function (see `runtime.tool`) or a tool that is data, which come along.
             arguments: Its arguments; texts are templates over the state, and a lone `{channel}` keeps its type.
             into: Channel the output is written to; None drops it.
             reads: See `node`, as for the options below.
@@ -142,9 +143,7 @@ class GraphBuilder(GraphDraft):
             at_most_once: See `node`.
         """
         label = f'node "{name}"'
-        if not isinstance(tool, str) and not callable(tool):
-            raise self._error(f"{label}.tool", f"{tool!r} is neither the name of a tool nor a function")
-        ref = tool if isinstance(tool, str) else self._refer(tool)
+        ref = self._use(f"{label}.tool", tool)
         config = self._make(ToolCallConfig, label, tool=ref, arguments=dict(arguments or {}), into=into)
         self._add(
             name,

@@ -15,6 +15,7 @@ from graphs.state.fields import is_dataclass, is_model
 from graphs.state.schema import StateSchema
 from graphs.threads import Durability
 from graphs.workflow.edge import Edge, edge_name
+from graphs.workflow.endpoints import DataTool
 from graphs.workflow.graph import DEFAULT_MAX_STEPS, GraphModel
 from graphs.workflow.node import Node, NodeConfig
 from graphs.workflow.problems import Problem, from_pydantic, invalid
@@ -56,6 +57,7 @@ class GraphDraft:
         self._edges: list[Edge] = []
         self._functions: dict[str, Function] = dict(self.schema.own_reducers)
         self._workflows: dict[str, GraphDraft] = {}
+        self._tools: dict[str, DataTool] = {}
 
     @property
     def functions(self) -> dict[str, Function]:
@@ -75,7 +77,12 @@ class GraphDraft:
         """The graph as data, unchecked."""
         children = tuple(child.model() for child in self._workflows.values())
         return self._head.model_copy(
-            update={"nodes": tuple(self._nodes), "edges": tuple(self._edges), "workflows": children}
+            update={
+                "nodes": tuple(self._nodes),
+                "edges": tuple(self._edges),
+                "workflows": children,
+                "tools": tuple(self._tools.values()),
+            }
         )
 
     def _add(
@@ -120,6 +127,18 @@ class GraphDraft:
         if self._workflows.setdefault(ref, workflow) is not workflow:
             raise self._error(label, f'another workflow comes along as "{ref}" already; rename one of them')
         return ref
+
+    def _use(self, label: str, tool: Any) -> str:
+        """What a node that uses `tool` calls it by: a name, a function, or a tool that is data, which comes along."""
+        if isinstance(tool, str):
+            return tool
+        if isinstance(tool, DataTool):
+            if self._tools.setdefault(tool.name, tool) != tool:
+                raise self._error(label, f'another tool comes along as "{tool.name}" already; rename one of them')
+            return tool.name
+        if callable(tool):
+            return self._refer(tool)
+        raise self._error(label, f"{tool!r} is neither the name of a tool nor a function nor a tool that is data")
 
     def family(self) -> Iterator[GraphDraft]:
         """This graph and all that come along with it."""

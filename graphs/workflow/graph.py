@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.threads import Durability
 from graphs.workflow.edge import Edge
+from graphs.workflow.endpoints import DataTool
 from graphs.workflow.json_value import Json
 from graphs.workflow.node import MapConfig, Node, SubworkflowConfig
 
@@ -35,6 +36,8 @@ class GraphModel(BaseModel):
     metadata: dict[str, Json] = {}
     workflows: tuple[GraphModel, ...] = ()
     """Graphs that come along because a map or subworkflow of this one runs them."""
+    tools: tuple[DataTool, ...] = ()
+    """Tools of its own that are data; they come before others of their names."""
 
     @property
     def ref(self) -> str:
@@ -47,6 +50,10 @@ class GraphModel(BaseModel):
             if node.id == node_id:
                 return node
         raise KeyError(node_id)
+
+    def tool(self, name: str) -> DataTool | None:
+        """Its own tool of this name, if it has one."""
+        return next((tool for tool in self.tools if tool.name == name), None)
 
     def runs(self) -> tuple[str, ...]:
         """What its maps and subworkflows call the workflows they run."""

@@ -14,6 +14,8 @@ edges:                                  # from, and either to (when, default, on
   - {from: START, to: answer}
   - {from: answer, route: message_contains, parameters: {keywords: [urgent]}, paths: {matched: shout, not_matched: END}}
   - {from: shout, to: END}
+tools:                                  # those of its own that are data, see `graphs.workflow.endpoints`
+  - {name: weather, kind: rest, url: "https://api.example.com/{city}", parameters: {city: {type: string}}}
 ```
 """
 
@@ -27,6 +29,7 @@ import pydantic
 from graphs.journal import END, START
 from graphs.suggest import did_you_mean
 from graphs.workflow.edge import Edge, EdgeType, edge_name
+from graphs.workflow.endpoints import DATA_TOOLS, DataTool
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import (
     ForkConfig,
@@ -60,7 +63,7 @@ _CONFIGS: dict[str, type[pydantic.BaseModel]] = {
 _POLICY = ("join", "deadline_s", "on_branch_error")
 _GRAPH_KEYS = (
     *("id", "name", "version", "description", "max_steps", "durability", "metadata"),
-    *("state", "nodes", "edges", "workflows"),
+    *("state", "nodes", "edges", "workflows", "tools"),
 )
 _NODE_KEYS = ("id", "type", "reads", "writes", "retry", "timeout_s", "at_most_once", "position")
 _EDGE_KEYS = ("id", "from", "to", "when", "default", "on_error", "route", "parameters", "paths", "type")
@@ -101,6 +104,11 @@ def to_document(graph: GraphModel) -> dict[str, Any]:
     for edge in graph.edges:
         document["edges"].append(_edge_document(edge, taken))
         taken.append(edge.id)
+    if graph.tools:
+        document["tools"] = [
+            {"name": tool.name, "kind": tool.kind, **tool.model_dump(mode="json", exclude_defaults=True)}
+            for tool in graph.tools
+        ]
     if graph.workflows:
         document["workflows"] = [to_document(child) for child in graph.workflows]
     return document
@@ -182,6 +190,7 @@ class _Reader:
         for index, item in self._items(document, "edges", path):
             edges.append(self._edge(item, f"{path}.edges[{index}]", taken))
         children = [self.graph(item, f"{path}.workflows[{i}]") for i, item in self._items(document, "workflows", path)]
+        tools = [self._tool(item, f"{path}.tools[{i}]") for i, item in self._items(document, "tools", path)]
         fields = {
             "name": document.get("id"),
             **document,
@@ -189,6 +198,7 @@ class _Reader:
             "nodes": tuple(node for node in nodes if node),
             "edges": tuple(edge for edge in edges if edge),
             "workflows": tuple(child for child in children if child),
+            "tools": tuple(tool for tool in tools if tool),
         }
         if "id" not in document:
             del fields["name"]
@@ -212,6 +222,15 @@ class _Reader:
             document["retry"] = {"max_attempts": document["retry"]}
         document["config"] = {"node_type": document.pop("type", None), **config}
         return self._made(Node, document, path) if config_class else None
+
+    def _tool(self, data: Any, path: str) -> DataTool | None:
+        kind = data.get("kind") if isinstance(data, Mapping) else None
+        tool_class = DATA_TOOLS.get(kind) if isinstance(kind, str) else None
+        if isinstance(data, Mapping) and tool_class is None:
+            self._problem(f"{path}.kind", "is missing" if kind is None else unknown("kind", str(kind), DATA_TOOLS))
+            return None
+        document = self._mapping(data, path, tool_class.model_fields if tool_class else ())
+        return self._made(tool_class, document, path) if tool_class else None
 
     def _edge(self, data: Any, path: str, taken: set[str]) -> Edge | None:
         document = self._mapping(data, path, _EDGE_KEYS)

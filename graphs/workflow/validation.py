@@ -69,12 +69,23 @@ def _problems(
                 path, _, message = text.partition(": ") if text.startswith("channels") else ("", "", text)
                 yield Problem(f"state.{path}".removesuffix("."), message)
     scope = Scope(graph, schema, known, relatives)
+    yield from _tool_problems(graph)
     yield from check_nodes(scope)
     yield from check_edges(scope)
     yield from check_shape(scope)
     for index, child in enumerate(graph.workflows):
         for problem in _problems(child, None, known, (*relatives, graph)):
             yield Problem(f"workflows[{index}].{problem.path}", problem.message)
+
+
+def _tool_problems(graph: GraphModel) -> Iterator[Problem]:
+    for index, tool in enumerate(graph.tools):
+        path = f"tools[{index}]"
+        if any(earlier.name == tool.name for earlier in graph.tools[:index]):
+            yield Problem(f"{path}.name", f'another tool is called "{tool.name}"; rename one of them')
+        for problem in tool.problems():
+            place, _, message = problem.partition(": ")
+            yield Problem(f"{path}.{place}", message)
 
 
 def _namesakes(graph: GraphModel) -> Iterator[Problem]:

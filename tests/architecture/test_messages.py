@@ -12,6 +12,7 @@ import pytest
 from actors import protocol
 from actors.llm.settings import ModelSettings, Script
 from actors.protocol import Message, decode_reply, decode_request, encode
+from actors.tools.settings import ToolSettings
 from graphs.errors import ErrorInfo
 from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Pause, PauseKind, Usage
 from graphs.sessions import Session, SessionContext
@@ -57,6 +58,7 @@ SAMPLES: dict[Any, Any] = {
     ),
     ToolExecutionResult: ToolExecutionResult(success=False, output=[1, "x"], error=ERROR),
     ModelSettings: ModelSettings(name="default", provider="scripted", script=Script(replies=("yes", "no"))),
+    ToolSettings: ToolSettings(secrets={"key": "value"}),
     protocol.ProcessInfo: protocol.ProcessInfo(address="host-1", kind="host", pid=9, node_id="n", threads=1),
 }
 

@@ -63,7 +63,7 @@ async def test_a_function_in_a_graph_is_called_as_a_tool() -> None:
 
             assert result.state["notes"] == [note.format(thread=session.thread)]
             assert await history(rt, session.thread) == [STARTED, step("use"), COMPLETED]
-        assert rt.tools.functions == {}, "what a graph brings along is its own"
+        assert rt.tools.own == {}, "what a graph brings along is its own"
 
 
 async def test_a_wrong_argument_names_the_parameter_and_calls_nothing() -> None:
@@ -147,7 +147,7 @@ async def test_what_cannot_be_a_tool_is_refused() -> None:
         assert caught.value.problems == [
             "nodes[0].config.tool: text: has no type hint; write one, such as `str`",
         ]
-        assert rt.tools.functions == {}
+        assert rt.tools.own == {}
 
 
 def test_a_graph_with_a_function_as_tool_goes_through_yaml() -> None:

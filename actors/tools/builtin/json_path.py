@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError
+from jsonpath_rfc9535 import JSONPathError
 
 from actors.errors import ToolError
 from actors.tools.native import tool
+from graphs.json_paths import compile_path
 
 MAX_FOUND = 1_000
 """Values in one answer."""
@@ -18,19 +19,6 @@ MAX_DESCENTS = 2
 """Times `..` may be in a path: each multiplies the work by the size of the value."""
 MAX_FILTERS = 2
 """Filters in a path, for the same reason."""
-
-
-class _Environment(JSONPathEnvironment):
-    """JSONPath without its regular expressions, the time of which nothing bounds."""
-
-    def setup_function_extensions(self) -> None:
-        """Those that look at values only."""
-        super().setup_function_extensions()
-        for name in ("match", "search"):
-            del self.function_extensions[name]
-
-
-_PATHS = _Environment()
 
 
 @tool(tags=("json",))
@@ -49,8 +37,8 @@ def json_path(data: dict[str, Any], path: str) -> list[Any]:
     if path.count("..") > MAX_DESCENTS or path.count("?") > MAX_FILTERS:
         raise _refusal(f"is too costly; {MAX_DESCENTS} times '..' and {MAX_FILTERS} filters are allowed")
     try:
-        found = [node.value for node in islice(_PATHS.compile(path).finditer(data), MAX_FOUND + 1)]
-    except (JSONPathError, RecursionError) as error:
+        found = [node.value for node in islice(compile_path(path).finditer(data), MAX_FOUND + 1)]
+    except (JSONPathError, RecursionError, ValueError) as error:
         raise _refusal(str(error)) from error
     if len(found) > MAX_FOUND:
         raise _refusal(f"finds more than {MAX_FOUND} values; narrow it")

@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 
 from graphs.errors import GraphInvalid
-from graphs.functions import is_reference
 from graphs.journal import END, START
 from graphs.policies import OnBranchError, RetryPolicy
 from graphs.state.schema import StateSchema
@@ -66,10 +65,7 @@ def _check_config(scope: Scope, path: str, node: Node) -> Iterator[Problem]:
         case LlmConfig() as config:
             yield from _check_llm(scope, path, node, config)
         case ToolCallConfig() as config:
-            if is_reference(config.tool):
-                yield from scope.function(f"{path}.tool", config.tool)
-            elif scope.known.tools is not None and config.tool not in scope.known.tools:
-                yield Problem(f"{path}.tool", unknown("tool", config.tool, scope.known.tools))
+            yield from scope.tool(f"{path}.tool", config.tool)
             yield from _check_arguments(scope, f"{path}.arguments", node, config.arguments)
             yield from _check_into(scope, path, node, config.into)
         case _:

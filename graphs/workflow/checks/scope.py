@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from graphs.errors import NotFoundError
-from graphs.functions import resolve
+from graphs.functions import is_reference, resolve
 from graphs.journal import END, START
 from graphs.state.schema import StateSchema
 from graphs.workflow.graph import GraphModel
@@ -97,6 +97,15 @@ class Scope:
                 return frozenset()
             case _:
                 return frozenset({config.into} if config.into else ())
+
+    def tool(self, path: str, name: str) -> Iterator[Problem]:
+        """A problem if there is no tool `name`."""
+        if is_reference(name):
+            yield from self.function(path, name)
+        elif self.known.tools is not None:
+            known = {*self.known.tools, *(tool.name for tool in self.graph.tools)}
+            if name not in known:
+                yield Problem(path, unknown("tool", name, known))
 
     def function(self, path: str, ref: str) -> Iterator[Problem]:
         """A problem if the Python callable `ref` cannot be had."""
