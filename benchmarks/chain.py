@@ -1,26 +1,38 @@
 """How many durable steps a second does a chain of ten no-op nodes make, one workflow at a time and many?
 
-In the durability `sync` each step is journalled in Valkey before the next begins; `docs/durability.md` says what the
-others promise. A run is a new session with one turn of ten steps, started by one driver and answered with its final
-state, which is journalled in each case.
+A run is a new session (elsewhere: a thread, or a workflow) with one turn of ten steps, started by one driver and
+answered with its final state. Greenroom and LangGraph's Redis saver have servers of the same binary with the same
+settings; SQLite and PostgreSQL have their defaults, which wait for the disk with each commit. In the durability `sync`
+each step is stored before the next begins; `docs/durability.md` says what the others promise. Greenroom uses both
+cores, the peers one process, except where it says two.
 """
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
-from itertools import product
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 import uvloop
 from pydantic import BaseModel
 
-from benchmarks.harness import Load, Summary, closed_loop, percentile, progress, save, show
+from benchmarks.harness import progress, save
+from benchmarks.loads import closed_loop
+from benchmarks.peers.process import Peer, PeerMissing
+from benchmarks.race import Here, Loads, Racer, Several, race, rows_of, show_race
+from benchmarks.servers import postgres, valkey
 from runtime import END, START, AsyncRuntime, Durability, Graph
 
-_QUESTION = "durable steps/s of a chain of 10 no-op nodes, journalled in Valkey"
+_QUESTION = "durable steps/s of a chain of 10 no-op nodes, stored by a server"
+OURS = f"Greenroom {Durability.SYNC}"
 NODES = 10
+_MOST = dict.fromkeys(
+    ("LangGraph SQLite sync", "LangGraph Redis async", "LangGraph Redis exit", "DBOS SQLite", "DBOS PostgreSQL"), 64
+)
 
 
 class Nothing(BaseModel):
@@ -29,11 +41,11 @@ class Nothing(BaseModel):
     n: int = 0
 
 
-def chain() -> Graph:
-    """Ten nodes in a row that do nothing."""
+def chain(nodes: int) -> Graph:
+    """Nodes in a row that do nothing."""
     graph = Graph("benchmark-chain", state=Nothing)
     previous = START
-    for number in range(NODES):
+    for number in range(nodes):
         name = f"node{number}"
         graph.node(no_op, name=name)
         graph.edge(previous, name)
@@ -47,82 +59,93 @@ async def no_op(state: Nothing) -> dict[str, Any]:
     return {}
 
 
-Case = tuple[Durability, int]
-"""How durable, and how many workflows at a time."""
+async def one_run(runtime: AsyncRuntime, durability: Durability) -> None:
+    """A new session, and one turn of it."""
+    session = await runtime.session("benchmark-chain")
+    result = await session.run({}, durability=durability)
+    assert result.status == "completed", result.error
+    assert result.seq == NODES + 2
 
 
-async def measure(home: str, cases: list[Case], rounds: int, seconds: float) -> dict[Case, list[Load]]:
-    """Closed loops of so many workflows at a time, in turn, every round."""
-    loads: dict[Case, list[Load]] = {case: [] for case in cases}
-    async with AsyncRuntime(home=home, models={"default": {"provider": "scripted"}}) as runtime:
-        await runtime.deploy(chain())
+def peers(directory: str, appendfsync: str, postgres_url: str | None, servers: ExitStack) -> dict[str, Racer]:
+    """The peers whose servers are there."""
+    langgraph = partial(Peer, "benchmarks.peers.langgraph:Chain", nodes=NODES)
+    dbos = partial(Peer, "benchmarks.peers.dbos:Chain", nodes=NODES)
+    racers: dict[str, Racer] = {
+        "LangGraph memory": langgraph(saver="memory", durability="sync"),
+        "LangGraph SQLite sync": langgraph(saver="sqlite", durability="sync", url=f"{directory}/langgraph.db"),
+        "DBOS SQLite": dbos(url=f"sqlite:///{directory}/dbos.db"),
+    }
+    try:
+        url = servers.enter_context(valkey(modules=True, appendfsync=appendfsync))
+    except PeerMissing as error:
+        progress(f"LangGraph Redis: {error}")
+    else:
+        for durability in Durability:
+            racers[f"LangGraph Redis {durability}"] = langgraph(saver="redis", durability=str(durability), url=url)
+        racers["LangGraph Redis sync, 2 processes"] = Several(
+            [langgraph(saver="redis", durability="sync", url=url) for _ in range(2)]
+        )
+    try:
+        racers["DBOS PostgreSQL"] = dbos(url=servers.enter_context(postgres(postgres_url)))
+    except PeerMissing as error:
+        progress(f"DBOS PostgreSQL: {error}")
+    return racers
 
-        async def run(durability: Durability) -> None:
-            session = await runtime.session("benchmark-chain")
-            result = await session.run({}, durability=durability)
-            assert result.status == "completed", result.error
-            assert result.seq == NODES + 2
 
-        await closed_loop(partial(run, Durability.SYNC), 16, seconds=seconds)  # every process warm
-        for number in range(rounds):
-            for durability, count in cases:
-                load = await closed_loop(partial(run, durability), count, seconds=seconds)
-                loads[durability, count].append(load)
-                rate = f"{load.per_s * NODES:,.0f} steps/s"
-                progress(f"round {number + 1}/{rounds}: {durability:<5} {count:>4} at a time: {rate}")
-    return loads
-
-
-def rows_of(loads: dict[Case, list[Load]]) -> list[dict[str, Any]]:
-    """One row for each case; the ratio to the first is taken within a round."""
-    first = next(iter(loads.values()))
-    return [
-        {
-            "durability": durability,
-            "at_a_time": count,
-            "steps_per_s": Summary.of([load.per_s * NODES for load in measured]),
-            "workflow_p50_s": Summary.of([percentile(load.latencies_s, 50) for load in measured]),
-            "workflow_p99_s": Summary.of([percentile(load.latencies_s, 99) for load in measured]),
-            "over_first": Summary.of([ours.per_s / one.per_s for ours, one in zip(measured, first, strict=True)]),
-        }
-        for (durability, count), measured in loads.items()
-    ]
+async def measure(
+    directory: str,
+    at_a_time: list[int],
+    rounds: int,
+    seconds: float,
+    with_peers: bool,
+    appendfsync: str,
+    postgres_url: str | None,
+) -> tuple[Loads, dict[str, str]]:
+    """Closed loops of so many workflows at a time, everybody in turn."""
+    with ExitStack() as servers:
+        url = servers.enter_context(valkey(appendfsync=appendfsync))
+        others = await asyncio.to_thread(peers, directory, appendfsync, postgres_url, servers) if with_peers else {}
+        async with AsyncExitStack() as stack:
+            runtime = await stack.enter_async_context(
+                AsyncRuntime(home=Path(directory), redis_url=url, models={"default": {"provider": "scripted"}})
+            )
+            await runtime.deploy(chain(NODES))
+            await closed_loop(partial(one_run, runtime, Durability.SYNC), 16, seconds=seconds)  # every process warm
+            racers: dict[str, Racer] = {
+                f"Greenroom {durability}": Here(partial(one_run, runtime, durability)) for durability in Durability
+            }
+            return await race(
+                racers | others,
+                at_a_time,
+                rounds=rounds,
+                seconds=seconds,
+                unit="steps",
+                per_operation=NODES,
+                most=_MOST,
+            )
 
 
 def run(
-    at_a_time: Annotated[list[int], typer.Option(help="Workflows at a time; repeatable.")] = [  # noqa: B006
-        1,
-        16,
-        64,
-    ],
-    durability: Annotated[list[Durability], typer.Option(help="When steps are stored; repeatable.")] = [  # noqa: B006
-        Durability.SYNC,
-        Durability.ASYNC,
-        Durability.EXIT,
-    ],
-    rounds: Annotated[int, typer.Option(min=1)] = 5,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 2.0,
+    at_a_time: Annotated[list[int], typer.Option(help="Workflows at a time; repeatable.")] = [1, 16, 64, 256],  # noqa: B006
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 1.0,
+    peers: Annotated[bool, typer.Option(help="Measure the peers too.")] = True,
+    appendfsync: Annotated[
+        Literal["everysec", "always"], typer.Option(help="When the Valkey servers wait for the disk.")
+    ] = "everysec",
+    postgres_url: Annotated[
+        str | None, typer.Option(help="A PostgreSQL for DBOS; nothing: one is started if its programs are found.")
+    ] = None,
 ) -> None:
     """Durable steps a second: measure, print a table, and write the result to benchmarks/results/."""
-    with tempfile.TemporaryDirectory(prefix="gr-bench-", ignore_cleanup_errors=True) as home:
-        loads = uvloop.run(measure(home, list(product(durability, at_a_time)), rounds, seconds))
-    rows = rows_of(loads)
-    show(
-        f"{_QUESTION}\n{rounds} rounds of {seconds} s; median (lowest-highest)",
-        ["durability", "at a time", "steps/s", "workflow p50 ms", "p99 ms", "over first"],
-        [
-            [
-                row["durability"],
-                str(row["at_a_time"]),
-                f"{row['steps_per_s']:,.0f}",
-                f"{row['workflow_p50_s'].median * 1e3:.1f}",
-                f"{row['workflow_p99_s'].median * 1e3:.1f}",
-                f"{row['over_first']:.1f}",
-            ]
-            for row in rows
-        ],
-    )
-    progress(f"written to {save('chain', _QUESTION, {'rounds': rounds, 'seconds': seconds}, rows)}")
+    with tempfile.TemporaryDirectory(prefix="gr-bench-", ignore_cleanup_errors=True) as directory:
+        loads, missing = uvloop.run(measure(directory, at_a_time, rounds, seconds, peers, appendfsync, postgres_url))
+    rows = rows_of(loads, OURS, NODES)
+    title = f"{_QUESTION} (appendfsync {appendfsync})\n{rounds} rounds of {seconds} s; median (lowest-highest)"
+    show_race(title, "steps", OURS, rows, missing)
+    parameters = {"rounds": rounds, "seconds": seconds, "appendfsync": appendfsync, "missing": missing}
+    save("chain", _QUESTION, parameters, rows)
 
 
 if __name__ == "__main__":

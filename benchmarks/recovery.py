@@ -160,7 +160,7 @@ def run(
             for row in rows
         ],
     )
-    progress(f"written to {save('recovery', _QUESTION, {'threads': threads, 'rounds': rounds}, rows)}")
+    save("recovery", _QUESTION, {"threads": threads, "rounds": rounds}, rows)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def run(rounds: Annotated[int, typer.Option(min=1)] = 5) -> None:
         [[part, f"{Summary.of([value * 1e3 for value in values]):,.1f}"] for part, values in seconds.items()],
     )
     parameters = {"rounds": rounds, "table_bytes": TABLE_BYTES}
-    progress(f"written to {save('table', _QUESTION, parameters, rows)}")
+    save("table", _QUESTION, parameters, rows)
 
 
 if __name__ == "__main__":
