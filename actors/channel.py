@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 import tenacity
@@ -33,8 +33,11 @@ class Transport(Protocol):
                 case the frame may or may not have arrived.
         """
 
-    def replies(self, channel_id: str, *, known: bool) -> AsyncIterator[bytes]:
+    def replies(self, channel_id: str, *, known: bool) -> AsyncGenerator[bytes, None]:
         """Open the channel's reply stream; it may end at any time, and is then opened again. Raises as `call`."""
+
+    async def close(self) -> None:
+        """Give back what it holds; nothing is under way on it any more."""
 
 
 def _is_unavailable(error: BaseException) -> bool:
@@ -144,6 +147,7 @@ class Channel:
         self._stop("is no longer talked to: the channel was closed")
         if self._listener is not None:
             await asyncio.wait([self._listener, *self._calls])
+        await self._transport.close()
 
     def _overload(self) -> Overloaded:
         return Overloaded(
@@ -200,7 +204,7 @@ class Channel:
                     raise
 
     @_patiently
-    async def _open(self) -> AsyncIterator[bytes]:
+    async def _open(self) -> AsyncGenerator[bytes, None]:
         stream = self._transport.replies(self._outbox.channel_id, known=self._outbox.known)
         first = await anext(stream, None)
         if first is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -15,15 +15,26 @@ from actors.errors import Overloaded
 from actors.frames import ASK, CANCEL, CLOSE, Frame, Inbox, Message, Replies, Reply, decode_frame, encode
 from graphs.errors import Cancelled, ErrorInfo, GreenroomError, describe
 
-__all__ = ["Channel", "Handler", "LocalTransport", "Mailbox", "Transport"]
+__all__ = ["Channel", "Handler", "Linger", "LocalTransport", "Mailbox", "Transport"]
 
 _log = logging.getLogger(__name__)
 
-_LINGER_S = 0.02
-_TOGETHER_S = 0.002
 _RETRY_AFTER_S = 0.1
 _STREAM_S = 300.0
 _STREAM_COUNT = 10_000
+
+
+class Linger(NamedTuple):
+    """How long a response waits for replies, so that they need no second way back."""
+
+    first_s: float
+    """Until there is one."""
+    others_s: float
+    """From then on, for those of the same frame."""
+
+
+_LINGER = Linger(first_s=0.02, others_s=0.002)
+"""What pays over Ray, where another way back costs as much as a call."""
 
 
 class Handler(Protocol):
@@ -39,14 +50,15 @@ class Handler(Protocol):
 class _Batch:
     """The asks of one frame whose replies can still go into the response to that frame."""
 
-    def __init__(self, inbox: Inbox, count: int, linger_s: float) -> None:
+    def __init__(self, inbox: Inbox, count: int, linger: Linger) -> None:
         self._loop = loop = asyncio.get_running_loop()
+        self._others_s = linger.others_s
         self.replies: list[Reply] = []
         self.done: asyncio.Future[None] = loop.create_future()
         self._inbox = inbox
         self._missing_count = count
         self._is_open = True
-        self._timer = loop.call_later(linger_s, self.release)
+        self._timer = loop.call_later(linger.first_s, self.release)
         if not count:
             self.release()
 
@@ -60,7 +72,7 @@ class _Batch:
             elif len(self.replies) == 1:
                 # Whoever has an answer waits no longer than this for the others.
                 self._timer.cancel()
-                self._timer = self._loop.call_later(_TOGETHER_S, self.release)
+                self._timer = self._loop.call_later(self._others_s, self.release)
             return True
         return False
 
@@ -98,16 +110,16 @@ class _Box:
 class Mailbox:
     """Takes frames from any number of channels, runs the handler, and sends the replies back.
 
-    A call is answered when every ask in it is, 2 ms after the first of them is, or 20 ms after it came, whichever is
-    first: most replies need no second way back, which costs as much as the call, and a slow one holds up nothing. Later
-    replies go on the channel's stream. The stream ends from time to time, and the sending end opens it again; a channel
-    whose stream is not opened again is that of a dead process, and is dropped.
+    A call is answered when every ask in it is, or as soon as its `Linger` is over, whichever is first: most replies
+    need no second way back, and a slow one holds up nothing. Later replies go on the channel's stream. The stream ends
+    from time to time, and the sending end opens it again; a channel whose stream is not opened again is that of a dead
+    process, and is dropped.
 
     Args:
         handler: Handles the messages, of all channels.
         capacity: Most messages that are handled at a time. Above it an ask is answered with `Overloaded`, and a tell
             is lost.
-        linger_s: How long a call waits for its replies.
+        linger: How long calls wait for their replies, unless they say it themselves.
         stream_s: How long a stream stays open without a reply. A channel without a stream for as long is dropped, and
             its asks are cancelled.
         stream_count: Most batches of one stream. (Ray's memory of a stream grows with each batch until it ends.)
@@ -118,7 +130,7 @@ class Mailbox:
         handler: Handler,
         *,
         capacity: int = 100_000,
-        linger_s: float = _LINGER_S,
+        linger: Linger = _LINGER,
         stream_s: float = _STREAM_S,
         stream_count: int = _STREAM_COUNT,
     ) -> None:
@@ -126,14 +138,14 @@ class Mailbox:
         """Tells whose handler raised, or that came above the capacity."""
         self._handler = handler
         self._capacity = capacity
-        self._linger_s = linger_s
+        self._linger = linger
         self._stream_s = stream_s
         self._stream_count = stream_count
         self._boxes: dict[str, _Box] = {}
         self._tasks: set[asyncio.Task[bytes | None]] = set()
         self._closed = False
 
-    async def call(self, frame: bytes) -> bytes:
+    async def call(self, frame: bytes, linger: Linger | None = None) -> bytes:
         """Take one frame; the response holds the replies that are there at once."""
         incoming = decode_frame(frame)
         box = self._box(incoming.channel_id, known=incoming.known)
@@ -144,7 +156,7 @@ class Mailbox:
             box.replay()
             return encode(Replies())
         ask_count = sum(message.kind == ASK for message in incoming.messages)
-        batch = _Batch(box.inbox, ask_count, self._linger_s)
+        batch = _Batch(box.inbox, ask_count, linger or self._linger)
         box.batches[incoming.seq] = batch
         for following in ready:
             self._start(incoming.channel_id, box, following)
@@ -155,7 +167,7 @@ class Mailbox:
             del box.batches[incoming.seq]
         return encode(Replies(batch.replies, self._gone() if self._closed else ""))
 
-    async def replies(self, channel_id: str, *, known: bool) -> AsyncIterator[bytes]:
+    async def replies(self, channel_id: str, *, known: bool) -> AsyncGenerator[bytes, None]:
         """The reply stream of a channel: first everything that may not have arrived, even if that is nothing.
 
         Args:
@@ -309,6 +321,9 @@ class LocalTransport:
         """See `Transport`."""
         return await self._mailbox.call(frame)
 
-    def replies(self, channel_id: str, *, known: bool) -> AsyncIterator[bytes]:
+    def replies(self, channel_id: str, *, known: bool) -> AsyncGenerator[bytes, None]:
         """See `Transport`."""
         return self._mailbox.replies(channel_id, known=known)
+
+    async def close(self) -> None:
+        """Nothing: the mailbox is somebody else's."""

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import pkgutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any, Protocol
 
 import msgspec
@@ -20,7 +20,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors import frames
 from actors.errors import DestinationDied
-from actors.mailbox import Mailbox
+from actors.mailbox import Mailbox, Transport
+from actors.sockets import SocketListener, SocketTransport
 from graphs.errors import ErrorInfo, GreenroomError, describe
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "recall",
     "remember",
     "start",
+    "transport",
     "whereabouts",
 ]
 
@@ -79,6 +81,7 @@ class _RayProcess:
         self._factory = factory
         self._settings = settings
         self._process: Process | None = None
+        self._listener: SocketListener | None = None
         self._starting: asyncio.Task[Process] | None = None
         self._restarting: asyncio.Task[None] | None = None
         if ray.get_runtime_context().was_current_actor_reconstructed:
@@ -96,7 +99,7 @@ class _RayProcess:
             return _never_started(process)
         return await process.mailbox.call(frame)
 
-    async def replies(self, channel_id: str, known: bool) -> AsyncIterator[bytes]:
+    async def replies(self, channel_id: str, known: bool) -> AsyncGenerator[bytes, None]:
         """See `Mailbox.replies`."""
         process = self._process or await self._started()
         if isinstance(process, ErrorInfo):
@@ -110,12 +113,19 @@ class _RayProcess:
         """Id of the node, and of the operating system process. Answered even while the process is busy."""
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
+    @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
+    async def endpoint(self) -> str:
+        """Name of the socket on which it takes frames from its own machine; empty while there is none."""
+        return "" if self._listener is None else self._listener.name
+
     async def until_death(self) -> None:
         """Never returns: who calls it learns of the end of this process at once."""
         await asyncio.Event().wait()
 
     async def close(self) -> None:
         """Close the process; what is pending fails at its callers."""
+        if self._listener is not None:
+            await self._listener.close()
         if self._process is not None:
             await self._process.close()
 
@@ -140,7 +150,9 @@ class _RayProcess:
     async def _start(self) -> Process:
         process: Process = pkgutil.resolve_name(self._factory)(self._settings)
         await process.start()
-        self._process = process
+        listener = SocketListener(process.mailbox)
+        await listener.open()
+        self._process, self._listener = process, listener
         return process
 
 
@@ -253,8 +265,18 @@ def kill(name: str) -> None:
         ray.kill(actor)
 
 
+def transport(actor: ActorHandle) -> Transport:
+    """The way to the process of an actor made by `ray_actor`: over a socket if it is on this machine, else over Ray."""
+
+    async def endpoint() -> str:
+        with _deaths():
+            return str(await actor.endpoint.remote())
+
+    return SocketTransport(endpoint, RayTransport(actor))
+
+
 class RayTransport:
-    """To the process of a Ray actor made by `ray_actor`."""
+    """To the process of an actor made by `ray_actor`, wherever it is."""
 
     def __init__(self, actor: ActorHandle) -> None:
         self._call = actor.call
@@ -265,7 +287,10 @@ class RayTransport:
         with _deaths():
             return await self._call.remote(frame)
 
-    async def replies(self, channel_id: str, *, known: bool) -> AsyncIterator[bytes]:
+    async def close(self) -> None:
+        """See `Transport`."""
+
+    async def replies(self, channel_id: str, *, known: bool) -> AsyncGenerator[bytes, None]:
         """See `Transport`."""
         with _deaths():
             async for batch in self._replies.remote(channel_id, known):

@@ -92,7 +92,7 @@ class RayWorld:
         actor = await asyncio.to_thread(remote.find, address)
         if actor is None:
             raise DestinationDied(f"there is no {address}", destination=address)
-        return Channel(address, remote.RayTransport(actor))
+        return Channel(address, remote.transport(actor))
 
     async def spawn(self, kind: str, address: str) -> ProcessInfo:
         """Start a process; returns when it answers.

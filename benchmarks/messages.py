@@ -18,7 +18,7 @@ import typer
 import uvloop
 
 from actors.mailbox import Channel, Mailbox
-from actors.remote import RayTransport, ray_actor, start
+from actors.remote import ray_actor, start, transport
 from benchmarks.harness import save
 from benchmarks.peers.plain_ray import RAY_ENVIRONMENT, PlainEcho
 from benchmarks.peers.process import Peer
@@ -59,7 +59,7 @@ async def measure(
     plain = PlainEcho.remote()
     actor = ray_actor("benchmarks.messages:build", b"")
     await start(actor)
-    channel = Channel("echo", RayTransport(actor))
+    channel = Channel("echo", transport(actor))
     racers: dict[str, Racer] = {
         OURS: Here(lambda: channel.ask(body)),
         "plain Ray actor": Here(lambda: plain.handle.remote(body)),

@@ -1,4 +1,4 @@
-"""What every transport must do: within one event loop, and between processes over Ray."""
+"""What every transport must do: within one event loop, over a socket, and between processes over Ray."""
 
 import asyncio
 import tempfile
@@ -8,6 +8,7 @@ import pytest
 
 from actors.errors import DestinationDied, ToolError
 from actors.mailbox import Channel, LocalTransport
+from actors.sockets import SocketListener, SocketTransport
 from graphs.errors import NodeError
 
 _HERE = Path(__file__).parent
@@ -33,25 +34,65 @@ def ray_cluster():
         ray.shutdown()
 
 
-@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.integration)])
-async def transport(request, monkeypatch):
-    if request.param == "local":
-        monkeypatch.syspath_prepend(_HERE)
-        from transport_process import build
+@pytest.fixture
+async def desk(monkeypatch):
+    monkeypatch.syspath_prepend(_HERE)
+    from transport_process import build
 
-        desk = build(b"")
-        yield LocalTransport(desk.mailbox)
-        await desk.close()
-    else:
-        import ray
+    desk = build(b"")
+    yield desk
+    await desk.close()
 
-        from actors.remote import RayTransport, ray_actor, start
 
-        request.getfixturevalue("ray_cluster")
-        actor = ray_actor("transport_process:build", b"")
-        await start(actor)
-        yield RayTransport(actor)
-        ray.kill(actor)
+@pytest.fixture
+async def listener(desk):
+    listener = SocketListener(desk.mailbox)
+    await listener.open()
+    yield listener
+    await listener.close()
+
+
+BETWEEN_PROCESSES = [pytest.param(name, marks=pytest.mark.integration) for name in ("ray", "process")]
+
+
+@pytest.fixture(params=["local", "socket", *BETWEEN_PROCESSES])
+async def transport(request, desk, listener):
+    match request.param:
+        case "local":
+            yield LocalTransport(desk.mailbox)
+        case "socket":
+            yield SocketTransport(endpoint_of(listener), Nowhere())
+        case _:
+            import ray
+
+            from actors import remote
+
+            request.getfixturevalue("ray_cluster")
+            actor = remote.ray_actor("transport_process:build", b"")
+            await remote.start(actor)
+            yield remote.RayTransport(actor) if request.param == "ray" else remote.transport(actor)
+            ray.kill(actor)
+
+
+def endpoint_of(listener):
+    async def endpoint():
+        return listener.name
+
+    return endpoint
+
+
+class Nowhere:
+    """The way to a process that is dead."""
+
+    async def call(self, frame):
+        raise DestinationDied("is not there")
+
+    async def replies(self, channel_id, *, known):
+        raise DestinationDied("is not there")
+        yield b""
+
+    async def close(self):
+        pass
 
 
 @pytest.fixture
@@ -142,7 +183,7 @@ async def test_a_process_that_closes_fails_what_is_pending_and_what_comes_later(
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("transport", ["ray"], indirect=True)
+@pytest.mark.parametrize("transport", ["ray", "process"], indirect=True)
 async def test_a_killed_process_fails_what_is_pending_and_what_comes_later(channel):
     pending = [asyncio.create_task(channel.ask(b"hold %d" % number)) for number in range(5)]
     await log_has(channel, b"held 4")
@@ -155,7 +196,7 @@ async def test_a_killed_process_fails_what_is_pending_and_what_comes_later(chann
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("transport", ["ray"], indirect=True)
+@pytest.mark.parametrize("transport", ["ray", "process"], indirect=True)
 async def test_a_channel_that_is_idle_learns_that_its_process_was_killed(channel):
     pending = asyncio.create_task(channel.ask(b"hold it"))
     await log_has(channel, b"held it")
@@ -216,4 +257,60 @@ async def test_an_actor_tells_where_it_is_before_it_has_started(ray_cluster):
     assert node_id == ray.get_runtime_context().get_node_id()
     assert process_id != os.getpid()
 
+    ray.kill(actor)
+
+
+async def test_what_was_under_way_when_a_connection_was_lost_goes_the_other_way(desk, listener):
+    channel = Channel("desk-1", SocketTransport(endpoint_of(listener), LocalTransport(desk.mailbox)))
+    held = asyncio.create_task(channel.ask(b"hold it"))
+    await log_has(channel, b"held it")
+    await listener.close()
+    answers = await asyncio.gather(*(channel.ask(b"echo %d" % number) for number in range(50)), channel.ask(b"release"))
+
+    assert answers == [*(b"%d" % number for number in range(50)), b""]
+    assert await held == b"it"
+    assert await channel.ask(b"show") == b"held it"
+
+    await channel.close()
+
+
+async def test_a_socket_that_is_not_there_is_done_without(desk):
+    channel = Channel(
+        "desk-1", SocketTransport(endpoint_of(SocketListener(desk.mailbox)), LocalTransport(desk.mailbox))
+    )
+
+    assert await channel.ask(b"echo 1") == b"1"
+
+    await channel.close()
+
+
+async def test_a_process_of_another_user_is_refused(desk, listener, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 12_345)
+    channel = Channel("desk-1", SocketTransport(endpoint_of(listener), Nowhere()))
+
+    with pytest.raises(DestinationDied, match="is not there"):
+        await channel.ask(b"log refused")
+
+    assert desk.log == []
+
+    await channel.close()
+
+
+@pytest.mark.integration
+async def test_a_process_of_this_machine_is_reached_without_ray(ray_cluster):
+    import ray
+
+    from actors.remote import ray_actor, start
+
+    actor = ray_actor("transport_process:build", b"")
+    await start(actor)
+
+    async def endpoint():
+        return await actor.endpoint.remote()
+
+    channel = Channel("desk-1", SocketTransport(endpoint, Nowhere()))
+
+    assert await channel.ask(b"echo 1") == b"1"
+
+    await channel.close()
     ray.kill(actor)

@@ -287,6 +287,9 @@ class CrashTransport:
                 raise self._target.gone()
             yield batch
 
+    async def close(self) -> None:
+        """See `Transport`."""
+
 
 async def _next(stream: AsyncIterator[bytes]) -> bytes | None:
     return await anext(stream, None)
