@@ -14,6 +14,7 @@ from graphs.journal import END, Cursor, Fork
 from graphs.state.refs import ValueRef
 from graphs.state.schema import StateSchema
 from graphs.threads import Thread, ThreadFactory, ThreadType, child_thread_id
+from graphs.workflow.items import channel_of, items_at
 from graphs.workflow.node import MapConfig, SubworkflowConfig
 from graphs.workflow.plan import ITEM, RESULT, Plan
 
@@ -128,14 +129,20 @@ class Children:
             content: Any = {there: loaded[here] for there, here in names.items()}
         else:
             assert isinstance(config, MapConfig)
-            if config.node is not None and not isinstance(state[config.over], ValueRef):
-                item = state[config.over][index]
-                if isinstance(item, ValueRef):  # of the same type here and there: passed on as it is
-                    return schema.encode_delta({ITEM: item})
-            else:
-                item = (await self._parent_values.load(state, (config.over,)))[config.over][index]
+            item = await self._item(config, index)
+            if isinstance(item, ValueRef):
+                return schema.encode_delta({ITEM: item})
             content = _item_input(config, item)
         return (await self._values.of(self.ids[index], schema).spill(schema.check_input(content)))[1]
+
+    async def _item(self, config: MapConfig, index: int) -> Any:
+        """Item `index`; only a reference to it where that, of the same type here and there, is passed on as it is."""
+        state = self._parent.state
+        items = state.get(config.over)
+        if config.node is not None and isinstance(items, list):
+            return items[index]
+        loaded = await self._parent_values.load(state, (channel_of(config.over),))
+        return items_at(config.over, loaded)[index]
 
 
 def _inputs(config: SubworkflowConfig, here: StateSchema, there: StateSchema) -> dict[str, str]:

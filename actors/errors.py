@@ -14,6 +14,7 @@ __all__ = [
     "FunctionUnavailable",
     "ModelError",
     "ModelUnavailable",
+    "OutputInvalid",
     "Overloaded",
     "Retiring",
     "SeqConflict",
@@ -98,6 +99,10 @@ class ToolUnavailable(ToolError):
 
 class ModelError(GreenroomError):
     """A model answered with an error, or with something that is no answer. Fields: `model`, `status`."""
+
+
+class OutputInvalid(ModelError):
+    """A model's answers do not fit the form asked for, however often it was told. Fields: `problems`, `text`."""
 
 
 class ModelUnavailable(ModelError):

@@ -18,6 +18,7 @@ from actors.executors.live import LiveReporter
 from actors.executors.llm import LlmRunner
 from actors.executors.runner import NodeRunner
 from actors.executors.tool import ToolRunner
+from actors.executors.toolbox import Toolboxes
 from actors.host import Host
 from actors.mailbox import Handler, Mailbox
 from actors.network import SUPERVISOR, Dialer, Network
@@ -165,9 +166,10 @@ class ActorProcess:
             case "function":
                 return FunctionRunner(blocking)
             case "llm":
-                return LlmRunner(catalog, self._spec.settings.models)
+                toolboxes = Toolboxes(catalog, self._spec.settings.tools, blocking)
+                return LlmRunner(catalog, self._spec.settings.models, toolboxes)
             case "tool":
-                return ToolRunner(catalog, self._spec.settings.tools, blocking, self._world.unpack)
+                return ToolRunner(Toolboxes(catalog, self._spec.settings.tools, blocking), self._world.unpack)
             case _:
                 raise ValueError(f"no executor runs nodes of kind {kind!r}")
 

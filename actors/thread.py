@@ -27,7 +27,6 @@ from graphs.errors import Cancelled, ErrorInfo, GreenroomError, NodeError, descr
 from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Pause, PauseKind, Snapshot, Usage, snapshot_due
 from graphs.threads import Durability, Thread, ThreadState
 from graphs.workflow import planner
-from graphs.workflow.node import NodeType
 from graphs.workflow.plan import Plan
 
 MAX_DEATHS = 10
@@ -288,7 +287,7 @@ class ThreadActor:
             pause=self.cursor.pause,
         )
 
-    async def _run_segment(self, kind: NodeType) -> None:
+    async def _run_segment(self, kind: str) -> None:
         request = RunSegment(
             thread=self.thread,
             epoch=self.epoch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -34,3 +35,13 @@ class Message(BaseModel):
     """For role `tool`: the call this answers."""
     tool_calls: list[ToolCall] = []
     """For role `assistant`: the calls the model asks for."""
+
+
+def rounds_of(messages: Sequence[Message]) -> int:
+    """Answers that ask for tools, after the last message of the user."""
+    count = 0
+    for message in reversed(messages):
+        if message.role == "user":
+            break
+        count += bool(message.tool_calls)
+    return count

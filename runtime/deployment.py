@@ -25,7 +25,18 @@ from graphs.functions import is_reference, refer, resolve
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.endpoints import DataTool
 from graphs.workflow.graph import GraphModel
-from graphs.workflow.node import FunctionConfig, HumanConfig, MapConfig, NodeType, SubworkflowConfig, ToolCallConfig
+from graphs.workflow.node import (
+    CallConfig,
+    FunctionConfig,
+    HumanConfig,
+    LlmConfig,
+    MapConfig,
+    Node,
+    NodeConfig,
+    NodeType,
+    SubworkflowConfig,
+    ToolCallConfig,
+)
 from graphs.workflow.problems import Problem, invalid
 from graphs.workflow.registry import template, template_names
 from graphs.workflow.spec import load
@@ -51,7 +62,7 @@ class Deployment:
     def kinds(self) -> tuple[str, ...]:
         """Kinds of executors they need."""
         kinds = {node.node_type for model in self.models.values() for node in model.nodes}
-        return tuple(sorted(kind for kind in kinds if kind.executable))
+        return tuple(sorted({kind.executor for kind in kinds if kind.executable}))
 
     async def save(self, workflows: WorkflowRepository) -> None:
         """Store the graphs, those that others refer to first."""
@@ -149,29 +160,46 @@ def _with_tools(
     nodes = []
     data: dict[str, DataTool] = {}
     for node in model.nodes:
-        config = node.config
-        own = tools.get(config.tool) if isinstance(config, ToolCallConfig) and not model.tool(config.tool) else None
-        if isinstance(own, DataTool):
-            data[own.name] = own
-        elif own is not None:
-            update = {"config": config.model_copy(update={"tool": refer(own, functions)})}
-            nodes.append(node.model_copy(update=update))
-            continue
-        nodes.append(node)
+        named = _tools_of(node)
+        own = {name: tools[name] for name in named.values() if name in tools and not model.tool(name)}
+        data |= {name: tool for name, tool in own.items() if isinstance(tool, DataTool)}
+        refs = {name: refer(tool, functions) for name, tool in own.items() if not isinstance(tool, DataTool)}
+        nodes.append(node.model_copy(update={"config": _renamed(node.config, refs)}) if refs else node)
     children = tuple(_with_tools(child, tools, functions) for child in model.workflows)
     return model.model_copy(
         update={"nodes": tuple(nodes), "tools": (*model.tools, *data.values()), "workflows": children}
     )
 
 
+def _renamed(config: NodeConfig, refs: Mapping[str, str]) -> NodeConfig:
+    """`config` with `refs` in the place of names of tools."""
+    if isinstance(config, ToolCallConfig):
+        return config.model_copy(update={"tool": refs.get(config.tool, config.tool)})
+    assert isinstance(config, LlmConfig | CallConfig)
+    return config.model_copy(update={"tools": tuple(refs.get(name, name) for name in config.tools)})
+
+
+def _tools_of(node: Node) -> dict[str, str]:
+    """Where in its config a node names tools -> what it calls them."""
+    match node.config:
+        case ToolCallConfig(tool=name):
+            return {"tool": name}
+        case LlmConfig(tools=names) | CallConfig(tools=names):
+            return {f"tools[{position}]": name for position, name in enumerate(names)}
+        case _:
+            return {}
+
+
 def _tool_problems(model: GraphModel, path: str, functions: Mapping[str, Callable[..., Any]]) -> Iterator[Problem]:
     """What keeps functions from being the tools they are used as."""
     for index, node in enumerate(model.nodes):
-        if isinstance(node.config, ToolCallConfig) and is_reference(node.config.tool):
+        for place, name in _tools_of(node).items():
+            if not is_reference(name):
+                continue
             try:
-                tool_of(functions[node.config.tool])
+                tool_of(functions[name])
             except ValidationError as error:
-                yield from (Problem(f"{path}nodes[{index}].config.tool", problem) for problem in error.problems)
+                yield from (Problem(f"{path}nodes[{index}].config.{place}", problem) for problem in error.problems)
     for index, child in enumerate(model.workflows):
         yield from _tool_problems(child, f"{path}workflows[{index}].", functions)
 
@@ -233,8 +261,9 @@ def _references(model: GraphModel) -> set[str]:
         if node.node_type is NodeType.FUNCTION:
             assert isinstance(node.config, FunctionConfig)
             found.add(node.config.function)
-        if isinstance(node.config, ToolCallConfig):
-            found.add(node.config.tool)
+        found.update(_tools_of(node).values())
+        if isinstance(node.config, LlmConfig) and node.config.output_type is not None:
+            found.add(node.config.output_type)
         if isinstance(node.config, HumanConfig) and node.config.answer_type is not None:
             found.add(node.config.answer_type)
     for edge in model.edges:

@@ -53,9 +53,9 @@ class StepRunner:
         self._clock = clock
         self._random = random.Random()  # noqa: S311 - spreads retries, guards nothing
 
-    def at_most_once(self, plan: Plan, node: Node) -> bool:
+    def at_most_once(self, plan: Plan, node: Node, state: Mapping[str, Any]) -> bool:
         """See `NodeRunner`."""
-        return self._runner.at_most_once(plan, node)
+        return self._runner.at_most_once(plan, node, state)
 
     async def run(
         self, plan: Plan, node: Node, seen: Mapping[str, Any], state: Mapping[str, Any], context: NodeContext
@@ -65,7 +65,7 @@ class StepRunner:
         The node runs on `seen`: `state` with the large values it reads.
         """
         usage = NO_TOKENS
-        most = 1 if self._runner.at_most_once(plan, node) else node.retry.max_attempts
+        most = 1 if self._runner.at_most_once(plan, node, seen) else node.retry.max_attempts
         for number in itertools.count(1):
             try:
                 output = await self._run_once(plan, node, seen, context)

@@ -73,7 +73,7 @@ class FunctionRunner:
             value = await self._blocking.run(partial(function, argument, **keywords))
         return NodeOutput(value if config.into is None else {config.into: value})
 
-    def at_most_once(self, plan: Plan, node: Node) -> bool:
+    def at_most_once(self, plan: Plan, node: Node, state: Mapping[str, Any]) -> bool:
         """As the node says."""
         return node.at_most_once
 

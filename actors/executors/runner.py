@@ -53,8 +53,8 @@ class NodeRunner(Protocol):
     ) -> NodeOutput:
         """Run `node` once on `state` (channel -> value)."""
 
-    def at_most_once(self, plan: Plan, node: Node) -> bool:
-        """Whether `node` must not be called again after a call of which the outcome is unknown."""
+    def at_most_once(self, plan: Plan, node: Node, state: Mapping[str, Any]) -> bool:
+        """Whether `node`, on `state`, must not be called again after a call of which the outcome is unknown."""
 
     async def run_tool(self, request: RunTool) -> ToolDone:
         """Run a tool outside any thread."""

@@ -139,7 +139,7 @@ class Segment:
             if error.retryable:  # the store is away
                 raise
             return Attempts(attempt, error=describe(error, node=node.id))
-        if self._steps.at_most_once(self._plan, node):
+        if self._steps.at_most_once(self._plan, node, seen):
             await self._begin(node)
             attempt = 1
         if self._cut:

@@ -1,8 +1,9 @@
-"""What may be answered to a human node, and what an answer writes."""
+"""What may be answered to a human node, or by a model where a form is given, and what an answer writes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pydantic
@@ -17,15 +18,24 @@ from graphs.state.fields import Field, is_model
 from graphs.state.specs import adapter, annotation_of, problems_of, state_model
 from graphs.state.types import MisfitError, ValueType
 from graphs.suggest import did_you_mean
-from graphs.workflow.node import HumanConfig
+from graphs.workflow.node import HumanConfig, LlmConfig
 from graphs.workflow.plan import Plan
 
 TABLES = ("table", "record_batch")
 """Types that nobody can type in."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """What a node says of its answer."""
+
+    spec: Any
+    python: str | None
+    into: str | None
+
+
 def check_answer(plan: Plan, node_id: str, value: Any) -> dict[str, Any]:
-    """The write that an answer to a human node means.
+    """The write that an answer to a human node means, or the answer of a model that `output` gives a form.
 
     It is checked with the Python type of the answer where that is at hand and still the one that was deployed, else
     with the type that the graph describes; and then as every write is.
@@ -33,14 +43,14 @@ def check_answer(plan: Plan, node_id: str, value: Any) -> dict[str, Any]:
     Raises:
         StateInvalid: `problems` has all that is wrong with it, such as `answer.approved: Field required`.
     """
-    config = _config(plan, node_id)
-    annotation = _declared(plan, config)
+    expected = _expected(plan, node_id)
+    annotation = _declared(plan, expected)
     if annotation is not None:
         value = _validated(node_id, annotation, value)
-    if config.into is not None:
-        if isinstance(value, str) and plan.schema.channels[config.into].holds_messages:
+    if expected.into is not None:
+        if isinstance(value, str) and plan.schema.channels[expected.into].holds_messages:
             value = Message(role="user", content=value)
-        value = {config.into: value}
+        value = {expected.into: value}
     try:
         return plan.schema.check_write(node_id, value, plan.nodes[node_id].writes)
     except StateInvalid as error:
@@ -48,11 +58,11 @@ def check_answer(plan: Plan, node_id: str, value: Any) -> dict[str, Any]:
 
 
 def answer_schema(plan: Plan, node_id: str) -> dict[str, Any]:
-    """The JSON schema of the answers that a human node takes, for the forms of user interfaces."""
-    config = _config(plan, node_id)
-    annotation = _declared(plan, config)
-    if annotation is None and config.into is not None:
-        annotation = _written(plan.schema.channels[config.into])
+    """The JSON schema of the answers that a node takes, for the forms of user interfaces and for models."""
+    expected = _expected(plan, node_id)
+    annotation = _declared(plan, expected)
+    if annotation is None and expected.into is not None:
+        annotation = _written(plan.schema.channels[expected.into])
     if annotation is None:
         writes = plan.nodes[node_id].writes
         annotation = _any_channels(
@@ -61,23 +71,27 @@ def answer_schema(plan: Plan, node_id: str) -> dict[str, Any]:
     return adapter(annotation).json_schema()
 
 
-def _config(plan: Plan, node_id: str) -> HumanConfig:
+def _expected(plan: Plan, node_id: str) -> _Expected:
     node = plan.nodes.get(node_id)
-    if node is None or not isinstance(node.config, HumanConfig):
-        raise NotFoundError(f"{plan.graph.ref} has no human node {node_id!r}", kind="human node", key=node_id)
-    return node.config
+    match node.config if node is not None else None:
+        case HumanConfig(answer=spec, answer_type=python, into=into):
+            return _Expected(spec, python, into)
+        case LlmConfig(output=spec, output_type=python, into=into) if spec is not None:
+            return _Expected(spec, python, into)
+        case _:
+            raise NotFoundError(f"{plan.graph.ref} has no human node {node_id!r}", kind="human node", key=node_id)
 
 
-def _declared(plan: Plan, config: HumanConfig) -> Any:
+def _declared(plan: Plan, expected: _Expected) -> Any:
     """The type the node declares for its answer; None if it declares none."""
-    if config.answer_type is not None:
+    if expected.python is not None:
         try:
-            python: Any = plan.function(config.answer_type)
+            python: Any = plan.function(expected.python)
         except NotFoundError:
             python = None
-        if python is not None and config.answer in (None, _spec(python)):
+        if python is not None and expected.spec in (None, _spec(python)):
             return python
-    return None if config.answer is None else annotation_of(config.answer, "answer", [], "Answer")
+    return None if expected.spec is None else annotation_of(expected.spec, "answer", [], "Answer")
 
 
 def _spec(python: Any) -> Any:

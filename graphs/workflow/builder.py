@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from graphs.policies import JoinPolicy, OnBranchError, RetryPolicy
+from graphs.workflow.agents import call_of, calls_of
 from graphs.workflow.draft import GraphDraft
 from graphs.workflow.edge import Condition, EdgeType, Route
 from graphs.workflow.endpoints import DataTool
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import (
+    CallConfig,
     ForkConfig,
     FunctionConfig,
     HumanConfig,
@@ -159,7 +161,7 @@ class GraphBuilder(GraphDraft):
         self,
         name: str,
         *,
-        into: str,
+        into: str | None = None,
         prompt: str | None = None,
         messages: str | None = None,
         system: str | None = None,
@@ -167,6 +169,9 @@ class GraphBuilder(GraphDraft):
         temperature: float | None = None,
         max_tokens: int | None = None,
         stop: str | Sequence[str] = (),
+        output: Any = None,
+        repairs: int = 2,
+        tools: Iterable[str | Callable[..., Any] | DataTool] = (),
         reads: Iterable[str] | None = None,
         writes: Iterable[str] | None = None,
         retry: int | RetryPolicy | None = None,
@@ -176,7 +181,8 @@ class GraphBuilder(GraphDraft):
 
         Args:
             name: Name of the node.
-            into: Channel of the answer: its text, or a message where the channel holds messages.
+            into: Channel of the answer: its text, or a message where the channel holds messages. None: `output` is a
+                model or mapping, and each of its fields is written to the channel of the same name.
             prompt: Template over the state, such as `Answer: {text}`; the last user message.
             messages: Channel of the conversation that is sent before it.
             system: Template of the system message.
@@ -184,14 +190,20 @@ class GraphBuilder(GraphDraft):
             temperature: As the model takes it; None leaves it to the model.
             max_tokens: Tokens the answer may have.
             stop: Text, or texts, at which the model stops.
+            output: Type of the answer, as for `human`: the model is given its JSON schema, and what it answers is
+                checked. None: text.
+            repairs: Times the model is told what is wrong with an answer that does not fit, and asked again.
+            tools: What the model may ask for: names of tools, functions, or tools that are data. Only `agent` runs them.
             reads: See `node`, as for the options below.
             writes: See `node`.
             retry: See `node`.
             timeout_s: See `node`.
         """
+        label = f'node "{name}"'
+        spec, python = self._answer_type(f"{label}.output", output)
         config = self._make(
             LlmConfig,
-            f'node "{name}"',
+            label,
             prompt=prompt,
             messages=messages,
             system=system,
@@ -200,8 +212,74 @@ class GraphBuilder(GraphDraft):
             temperature=temperature,
             max_tokens=max_tokens,
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            output=spec,
+            output_type=python,
+            repairs=repairs,
+            tools=self._use_all(f"{label}.tools", tools),
         )
         self._add(name, config, reads=reads, writes=writes, retry=retry, timeout_s=timeout_s)
+
+    def agent(  # noqa: PLR0913
+        self,
+        name: str,
+        *,
+        messages: str,
+        tools: Iterable[str | Callable[..., Any] | DataTool],
+        system: str | None = None,
+        model: str = "default",
+        max_rounds: int = 10,
+        max_concurrency: int = 8,
+        on_tool_error: str = "tell",
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        retry: int | RetryPolicy | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Add a model that works with tools until it answers: see `graphs.workflow.agents` for what it is made of.
+
+        Edges lead to it and from it as for any node. The calls of one answer run in parallel, each in a thread of its
+        own, and what they bring is appended to the conversation in the order of the calls.
+
+        Args:
+            name: Name of the node.
+            messages: Channel of the conversation, whose last message is the user's.
+            tools: What the model may use: names of tools, functions, or tools that are data, which then come along.
+            system: Template of the system message.
+            model: Name of a configured model.
+            max_rounds: Answers with calls after the last message of the user; then it has to answer without.
+            max_concurrency: Calls of one answer that run at the same time.
+            on_tool_error: `tell` (the model reads what went wrong, and goes on) or `fail` (the agent fails).
+            temperature: As the model takes it; None leaves it to the model.
+            max_tokens: Tokens each answer may have.
+            retry: See `node`; of the calls of the model.
+            timeout_s: See `node`; of one call of the model.
+        """
+        label = f'node "{name}"'
+        refs = self._use_all(f"{label}.tools", tools)
+        asking = self._make(
+            LlmConfig,
+            label,
+            messages=messages,
+            system=system,
+            model=model,
+            into=messages,
+            tools=refs,
+            max_rounds=max_rounds,
+            temperature=temperature,
+            max_tokens=max_tokens,
+        )
+        calling = self._make(
+            MapConfig,
+            label,
+            over=f"{messages}[-1].tool_calls",
+            node=call_of(name),
+            into=messages,
+            max_concurrency=max_concurrency,
+        )
+        self._add(name, asking, retry=retry, timeout_s=timeout_s)
+        self._add(calls_of(name), calling)
+        self._add(call_of(name), self._make(CallConfig, label, tools=refs, on_tool_error=on_tool_error))
+        self._agents.append(name)
 
     def fork(
         self,

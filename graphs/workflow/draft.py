@@ -14,6 +14,7 @@ from graphs.state.annotations import value_type
 from graphs.state.fields import is_dataclass, is_model
 from graphs.state.schema import StateSchema
 from graphs.threads import Durability
+from graphs.workflow.agents import closed
 from graphs.workflow.edge import Edge, edge_name
 from graphs.workflow.endpoints import DataTool
 from graphs.workflow.graph import DEFAULT_MAX_STEPS, GraphModel
@@ -58,6 +59,7 @@ class GraphDraft:
         self._functions: dict[str, Function] = dict(self.schema.own_reducers)
         self._workflows: dict[str, GraphDraft] = {}
         self._tools: dict[str, DataTool] = {}
+        self._agents: list[str] = []
 
     @property
     def functions(self) -> dict[str, Function]:
@@ -76,10 +78,11 @@ class GraphDraft:
     def model(self) -> GraphModel:
         """The graph as data, unchecked."""
         children = tuple(child.model() for child in self._workflows.values())
+        nodes, edges = closed(self._nodes, self._edges, self._agents)
         return self._head.model_copy(
             update={
-                "nodes": tuple(self._nodes),
-                "edges": tuple(self._edges),
+                "nodes": tuple(nodes),
+                "edges": tuple(edges),
                 "workflows": children,
                 "tools": tuple(self._tools.values()),
             }
@@ -149,6 +152,11 @@ class GraphDraft:
     def _add_edge(self, label: str, leads_to: str, **fields: Any) -> None:
         name = edge_name(str(fields["source"]), leads_to, {edge.id for edge in self._edges})
         self._edges.append(self._make(Edge, label, id=name, **fields))
+
+    def _use_all(self, label: str, tools: Iterable[Any]) -> tuple[str, ...]:
+        if isinstance(tools, str):
+            raise self._error(label, f'give a list of tools: ["{tools}"]')
+        return tuple(self._use(f"{label}[{position}]", tool) for position, tool in enumerate(tools))
 
     def _answer_type(self, label: str, annotation: Any) -> tuple[Any, str | None]:
         """The spec of an answer's type, and the reference of its class if that can check more than the spec says."""

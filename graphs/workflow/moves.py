@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-from graphs.errors import ErrorInfo, GreenroomError, RoutingError, StepLimitExceeded
+from graphs.errors import ErrorInfo, GreenroomError, RoutingError, StateInvalid, StepLimitExceeded
 from graphs.journal import END, Cursor, Fork, Usage
 from graphs.state.refs import NotLoaded, ValueRef
+from graphs.workflow.items import items_at
 from graphs.workflow.node import ForkConfig, MapConfig, SubworkflowConfig
 from graphs.workflow.plan import Plan
 from graphs.workflow.routing import RouteContext
@@ -92,7 +93,10 @@ class Move:
 
     def _map(self, cursor: Cursor, node: str, config: MapConfig) -> Cursor:
         """Begin the map at `node`."""
-        items = self.state[config.over]
+        try:
+            items = self.state[config.over] if config.over in self.state else items_at(config.over, self.state)
+        except StateInvalid as misfit:
+            return _replace(cursor, error=misfit.info())
         if isinstance(items, ValueRef):  # single items may be references: only their number counts here
             raise NotLoaded((config.over,))
         if items is not None and not isinstance(items, list):

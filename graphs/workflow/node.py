@@ -12,11 +12,12 @@ from graphs.workflow.json_value import Json
 
 
 class NodeType(StrEnum):
-    """Kinds of nodes. The first three are run by executors, the others by the thread itself."""
+    """Kinds of nodes. The first four are run by executors, the others by the thread itself."""
 
     FUNCTION = "function"
     LLM = "llm"
     TOOL = "tool"
+    CALL = "call"
     FORK = "fork"
     MAP = "map"
     SUBWORKFLOW = "subworkflow"
@@ -26,7 +27,12 @@ class NodeType(StrEnum):
     @property
     def executable(self) -> bool:
         """Whether an executor runs it."""
-        return self in (NodeType.FUNCTION, NodeType.LLM, NodeType.TOOL)
+        return self in (NodeType.FUNCTION, NodeType.LLM, NodeType.TOOL, NodeType.CALL)
+
+    @property
+    def executor(self) -> str:
+        """Kind of the executors that run it, if one does."""
+        return str(NodeType.TOOL if self is NodeType.CALL else self)
 
 
 class _Config(BaseModel):
@@ -57,11 +63,23 @@ class LlmConfig(_Config):
     """Template of the system message."""
     model: str = "default"
     """Name of a configured model."""
-    into: str
-    """Channel the answer is written to: its text, or a message where the channel holds messages."""
+    into: str | None = None
+    """Channel the answer is written to: its text, or a message where the channel holds messages; with `output` its
+    value. None: `output` has fields, and each is written to the channel of its name."""
     temperature: float | None = None
     max_tokens: int | None = Field(default=None, ge=1)
     stop: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    """What the model may ask for: names of registered tools, or `module:qualname` of Python functions. Its calls are
+    in the message it answers with; running them is the business of a map over them."""
+    max_rounds: int | None = Field(default=None, ge=0)
+    """Answers that ask for tools, after the last user message; then the model has to do without. None: no limit."""
+    output: Json = None
+    """Type of the answer, as a channel of a state has it; the model is given its JSON schema. None: text."""
+    output_type: str | None = None
+    """`module:name` of the Python type that the answer is checked with where it is at hand."""
+    repairs: int = Field(default=2, ge=0, le=10)
+    """Times the model is told what is wrong with an answer that does not fit `output`, and asked again."""
 
 
 class ToolCallConfig(_Config):
@@ -76,11 +94,26 @@ class ToolCallConfig(_Config):
     """Channel the output is written to; None drops it."""
 
 
+class CallConfig(_Config):
+    """The call of a tool that a model asks for.
+
+    A map over the tool calls of a message runs it for each; the result is the message that answers the call.
+    """
+
+    node_type: Literal["call"] = "call"
+    tools: tuple[str, ...]
+    """Tools that may be called, as `LlmConfig.tools` names them."""
+    on_tool_error: Literal["tell", "fail"] = "tell"
+    """When arguments do not fit or the tool fails: the model is told in place of a result, or the node fails."""
+
+
 class ForkConfig(_Config):
     """A node that does nothing itself; its policy says when the branches behind it are joined."""
 
     node_type: Literal["fork"] = "fork"
     policy: JoinPolicy = JoinPolicy()
+    choice: bool = False
+    """Whether conditions of its edges are meant to exclude each other, as those of other nodes are."""
 
 
 class MapConfig(_Config):
@@ -88,7 +121,7 @@ class MapConfig(_Config):
 
     node_type: Literal["map"] = "map"
     over: str
-    """Channel whose items are mapped."""
+    """Channel whose items are mapped, or the path of a list in one, such as `messages[-1].tool_calls`."""
     node: str | None = None
     """Node run for each item. A function is called with the item alone and returns the result; templates of an LLM or
     tool node see the state and `{item}`, and its answer is the result."""
@@ -139,7 +172,15 @@ class WaitConfig(_Config):
 
 
 NodeConfig = Annotated[
-    FunctionConfig | LlmConfig | ToolCallConfig | ForkConfig | MapConfig | SubworkflowConfig | HumanConfig | WaitConfig,
+    FunctionConfig
+    | LlmConfig
+    | ToolCallConfig
+    | CallConfig
+    | ForkConfig
+    | MapConfig
+    | SubworkflowConfig
+    | HumanConfig
+    | WaitConfig,
     Field(discriminator="node_type"),
 ]
 

@@ -15,7 +15,9 @@ from graphs.state.schema import StateSchema
 from graphs.workflow.conditions import Expression, PythonPredicate, compile_condition
 from graphs.workflow.edge import Edge
 from graphs.workflow.graph import GraphModel
+from graphs.workflow.items import type_at
 from graphs.workflow.node import (
+    CallConfig,
     ForkConfig,
     FunctionConfig,
     LlmConfig,
@@ -161,8 +163,8 @@ class Plan:
         body = self.nodes[config.node]
         channels = {
             **self.graph.state["channels"],
-            ITEM: {"type": _item_type(self.schema, config.over), "default": None},
-            RESULT: {"type": _item_type(self.schema, config.into), "default": None},
+            ITEM: {"type": _item_type(type_at(config.over, self.schema).spec), "default": None},
+            RESULT: {"type": _item_type(self.schema.channels[config.into].type.spec), "default": None},
         }
         state = {**self.graph.state, "channels": channels}
         graph = self.graph.model_copy(
@@ -177,9 +179,8 @@ class Plan:
         return Plan(graph, schema, self.functions, self.routes, f"{self.ref}#{map_id}")
 
 
-def _item_type(schema: StateSchema, channel: str) -> Any:
-    """Spec type of the items of a list channel, made nullable because it is unset at first."""
-    spec: Any = schema.channels[channel].type.spec
+def _item_type(spec: Any) -> Any:
+    """Spec type of the items of a list, made nullable because it is unset at first."""
     while isinstance(spec, dict) and "nullable" in spec:
         spec = spec["nullable"]
     item = spec["list"] if isinstance(spec, dict) and "list" in spec else "json"
@@ -191,7 +192,8 @@ def _with_result(body: Node) -> Node:
     config = body.config
     if isinstance(config, FunctionConfig):
         config = config.model_copy(update={"argument": ITEM, "into": RESULT})
-    elif isinstance(config, LlmConfig | ToolCallConfig):
+    elif not isinstance(config, CallConfig):
+        assert isinstance(config, LlmConfig | ToolCallConfig)
         config = config.model_copy(update={"into": RESULT})
     reads = None if body.reads is None else (*body.reads, ITEM)
     return body.model_copy(update={"config": config, "reads": reads, "writes": (RESULT,)})

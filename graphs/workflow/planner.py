@@ -130,7 +130,8 @@ class RunNode:
     """Run this node."""
 
     node: str
-    kind: NodeType
+    kind: str
+    """Kind of the executors that run it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ def command(plan: Plan, cursor: Cursor) -> Command:
         return RunBranches(cursor.fork)
     if cursor.node is not None:
         kind = plan.kind(cursor.node)
-        return RunNode(cursor.node, kind) if kind.executable else PauseAt(cursor.node, kind)
+        return RunNode(cursor.node, kind.executor) if kind.executable else PauseAt(cursor.node, kind)
     if cursor.error is not None:
         return FinishTurn(ThreadState.FAILED, cursor.error)
     return FinishTurn(ThreadState.COMPLETED)

@@ -15,7 +15,7 @@ from graphs.suggest import did_you_mean
 SHOWN = 3
 """Problems that the message of an error shows; `GraphInvalid.problems` has them all."""
 
-_CHOICE = re.compile(r"literal\[.*\]|int|constrained-float|str|function|llm|tool|fork|map|subworkflow|human|wait")
+_CHOICE = re.compile(r"literal\[.*\]|int|constrained-float|str|function|llm|tool|call|fork|map|subworkflow|human|wait")
 """What pydantic adds to the place of a value in a union: the choice it tried."""
 _UNIONS = frozenset({"config", "join", "seconds"})
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from graphs.workflow.node import FunctionConfig, HumanConfig, LlmConfig, Node, ToolCallConfig
+from graphs.workflow.node import CallConfig, FunctionConfig, HumanConfig, LlmConfig, Node, ToolCallConfig
+from graphs.workflow.plan import ITEM
 from graphs.workflow.template import fields
 
 
@@ -21,6 +22,8 @@ def node_reads(node: Node) -> Collection[str] | None:
             return named | _fields(config.prompt) | _fields(config.system)
         case ToolCallConfig() as config:
             return _fields(config.arguments)
+        case CallConfig():
+            return (ITEM,)
         case HumanConfig() as config:
             return _fields(config.question)
         case _:

@@ -13,6 +13,7 @@ _SHAPES: dict[NodeType, tuple[str, str]] = {
     NodeType.FUNCTION: ("[", "]"),
     NodeType.LLM: ("([", "])"),
     NodeType.TOOL: ("[[", "]]"),
+    NodeType.CALL: ("[[", "]]"),
     NodeType.FORK: ("{{", "}}"),
     NodeType.MAP: ("[/", "/]"),
     NodeType.SUBWORKFLOW: ("[/", "\\]"),

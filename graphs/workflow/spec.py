@@ -32,6 +32,7 @@ from graphs.workflow.edge import Edge, EdgeType, edge_name
 from graphs.workflow.endpoints import DATA_TOOLS, DataTool
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import (
+    CallConfig,
     ForkConfig,
     FunctionConfig,
     HumanConfig,
@@ -53,6 +54,7 @@ _CONFIGS: dict[str, type[pydantic.BaseModel]] = {
         FunctionConfig,
         LlmConfig,
         ToolCallConfig,
+        CallConfig,
         ForkConfig,
         MapConfig,
         SubworkflowConfig,
@@ -213,11 +215,12 @@ class _Reader:
             return None
         options = [name for name in config_class.model_fields if name != "node_type"] if config_class else []
         if config_class is ForkConfig:
-            options = list(_POLICY)
+            options = [*_POLICY, "choice"]
         document = self._mapping(data, path, (*_NODE_KEYS, *options))
         config = {name: document.pop(name) for name in options if name in document}
         if config_class is ForkConfig and config:
-            config = {"policy": config}
+            policy = {name: config.pop(name) for name in _POLICY if name in config}
+            config |= {"policy": policy} if policy else {}
         if isinstance(document.get("retry"), int):
             document["retry"] = {"max_attempts": document["retry"]}
         document["config"] = {"node_type": document.pop("type", None), **config}

@@ -77,6 +77,35 @@ def fields(template: str) -> set[str]:
     return {_channel(path) for _, path, _ in _parse(template) if path is not None}
 
 
+def lookup(path: str, values: Mapping[str, Any]) -> Any:
+    """The value at `path`, such as `messages[-1].tool_calls`.
+
+    Raises:
+        StateInvalid: As `render`.
+        NotLoaded: As `render`.
+    """
+    return _resolve(path, values)
+
+
+@functools.lru_cache(maxsize=1_024)
+def steps(path: str) -> tuple[str, tuple[str | int, ...]]:
+    """The channel a path begins with, and the fields and indexes that follow.
+
+    Raises:
+        GraphInvalid: It is no path; the message says where.
+    """
+    try:
+        parts = [(literal, spec) for literal, _, spec in _parse(f"{{{path}}}")]
+    except GraphInvalid:
+        parts = []
+    if parts != [("", "")]:
+        raise _wrong(path, f'"{path}" is no path, such as messages[-1].tool_calls')
+    taken: list[str | int] = []
+    channel = _channel(path)
+    _FORMATTER.get_field(path, (), {channel: _Anything(taken)})
+    return channel, tuple(taken)
+
+
 @functools.lru_cache(maxsize=1_024)
 def _parse(template: str) -> tuple[tuple[str, str | None, str], ...]:
     """(literal, field path, format spec) for each part of the template."""
@@ -95,7 +124,7 @@ def _parse(template: str) -> tuple[tuple[str, str | None, str], ...]:
         if spec and ("{" in spec or "}" in spec):
             raise _wrong(template, f"{{{path}:{spec}}}: a format spec cannot hold fields")
         try:
-            _FORMATTER.get_field(path, (), {channel: _Anything()})
+            _FORMATTER.get_field(path, (), {channel: _Anything([])})
         except ValueError as error:
             raise _wrong(template, f"{{{path}}}: {error}") from error
     return tuple((literal, path, spec or "") for literal, path, spec, _ in parts)
@@ -111,12 +140,19 @@ def _channel(path: str) -> str:
 
 
 class _Anything:
-    """Answers every step of a path, so that its form can be checked without a value."""
+    """Answers every step of a path, so that its form can be checked without a value, and notes it."""
+
+    __slots__ = ("taken",)
+
+    def __init__(self, taken: list[str | int]) -> None:
+        object.__setattr__(self, "taken", taken)
 
     def __getattribute__(self, name: str) -> _Anything:
+        object.__getattribute__(self, "taken").append(name)
         return self
 
     def __getitem__(self, key: int | str) -> _Anything:
+        object.__getattribute__(self, "taken").append(key)
         return self
 
 

@@ -337,7 +337,6 @@ def test_wrong_values_are_found_at_once(wrong, message):
         lambda g: g.node(classify, retries=3),
         lambda g: g.node(retries=3),
         lambda g: g.llm("x", into="notes", modell="y"),
-        lambda g: g.llm("x", prompt="y"),
         lambda g: g.tool("x", tool="y", argument={}),
         lambda g: g.edge("a", "b", whenn="true"),
         lambda g: g.fork("x", joins="any"),

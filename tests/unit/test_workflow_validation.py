@@ -290,7 +290,10 @@ def each(**options):
         ([each()], ["nodes[0].config: a map runs either a node or a workflow; give one of the two"]),
         (
             [each(node="each")],
-            ['nodes[0].config.node: "each" is a map node; a map runs a function, llm or tool node, or a workflow'],
+            [
+                'nodes[0].config.node: "each" is a map node; '
+                "a map runs a function, llm, tool or call node, or a workflow"
+            ],
         ),
         ([each(node="END")], ['nodes[0].config.node: no node "END"; choose one of "each"']),
         (

@@ -149,9 +149,9 @@ def test_what_is_valid(node: dict[str, Any]):
         (
             human(retry=2, timeout_s=5, at_most_once=True),
             [
-                "nodes[0].retry: is for function, llm and tool nodes; a human node has none",
-                "nodes[0].timeout_s: is for function, llm and tool nodes; a human node has none",
-                "nodes[0].at_most_once: is for function, llm and tool nodes; a human node has none",
+                "nodes[0].retry: is for function, llm, tool and call nodes; a human node has none",
+                "nodes[0].timeout_s: is for function, llm, tool and call nodes; a human node has none",
+                "nodes[0].at_most_once: is for function, llm, tool and call nodes; a human node has none",
             ],
         ),
         (

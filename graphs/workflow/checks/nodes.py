@@ -10,11 +10,14 @@ import pyarrow as pa
 from graphs.errors import GraphInvalid
 from graphs.journal import END, START
 from graphs.policies import OnBranchError, RetryPolicy
-from graphs.state.schema import StateSchema
+from graphs.state.types import ValueType
 from graphs.workflow.checks.answers import check_answer_type
+from graphs.workflow.checks.models import check_call, check_llm
 from graphs.workflow.checks.scope import Scope
 from graphs.workflow.checks.workflows import check_item_workflow, check_subworkflow
+from graphs.workflow.items import channel_of, type_at
 from graphs.workflow.node import (
+    CallConfig,
     ForkConfig,
     FunctionConfig,
     HumanConfig,
@@ -26,8 +29,7 @@ from graphs.workflow.node import (
     WaitConfig,
 )
 from graphs.workflow.plan import ITEM, RESULT
-from graphs.workflow.problems import Problem, unknown
-from graphs.workflow.template import fields
+from graphs.workflow.problems import Problem
 
 RESERVED = frozenset({START, END, "START", "END"})
 
@@ -63,11 +65,13 @@ def _check_config(scope: Scope, path: str, node: Node) -> Iterator[Problem]:
                 yield from scope.channel(f"{path}.argument", config.argument)
             yield from _check_into(scope, path, node, config.into)
         case LlmConfig() as config:
-            yield from _check_llm(scope, path, node, config)
+            yield from check_llm(scope, path, node, config)
         case ToolCallConfig() as config:
             yield from scope.tool(f"{path}.tool", config.tool)
             yield from _check_arguments(scope, f"{path}.arguments", node, config.arguments)
             yield from _check_into(scope, path, node, config.into)
+        case CallConfig() as config:
+            yield from check_call(scope, path, node, config)
         case _:
             yield from _check_control(scope, path, node)
 
@@ -82,7 +86,7 @@ def _check_control(scope: Scope, path: str, node: Node) -> Iterator[Problem]:
         case SubworkflowConfig() as config:
             yield from check_subworkflow(scope, path, node, config)
         case HumanConfig() as config:
-            yield from _check_template(scope, f"{path}.question", node, config.question)
+            yield from scope.template(f"{path}.question", node, config.question)
             yield from check_answer_type(scope, path, node, config)
         case WaitConfig() as config:
             yield from _check_wait(scope, path, node, config)
@@ -99,7 +103,7 @@ def _check_options(path: str, node: Node) -> Iterator[Problem]:
         for name, value in given:
             if value:
                 yield Problem(
-                    f"{path}.{name}", f"is for function, llm and tool nodes; a {node.node_type} node has none"
+                    f"{path}.{name}", f"is for function, llm, tool and call nodes; a {node.node_type} node has none"
                 )
     elif node.at_most_once and node.retry.max_attempts > 1:
         yield Problem(f"{path}.retry", "a node that runs at most once is not run again; drop retry or at_most_once")
@@ -120,33 +124,9 @@ def _check_into(scope: Scope, path: str, node: Node, into: str | None) -> Iterat
         yield from scope.writes(f"{path}.into", node, into)
 
 
-def _check_llm(scope: Scope, path: str, node: Node, config: LlmConfig) -> Iterator[Problem]:
-    if config.prompt is None and config.messages is None:
-        yield Problem(path, "an llm node needs a prompt or messages")
-    for name, template in (("prompt", config.prompt), ("system", config.system)):
-        if template is not None:
-            yield from _check_template(scope, f"{path}.{name}", node, template)
-    if config.messages is not None:
-        yield from scope.channel(f"{path}.messages", config.messages)
-    if scope.known.models is not None and config.model not in scope.known.models:
-        yield Problem(f"{path}.model", unknown("model", config.model, scope.known.models))
-    yield from _check_into(scope, path, node, config.into)
-
-
-def _check_template(scope: Scope, path: str, node: Node, template: str) -> Iterator[Problem]:
-    try:
-        names = fields(template)
-    except GraphInvalid as error:
-        yield Problem(path, error.message)
-        return
-    for name in sorted(names):
-        if name != ITEM or node.id not in scope.bodies:
-            yield from scope.reads(path, node, name)
-
-
 def _check_arguments(scope: Scope, path: str, node: Node, value: Any) -> Iterator[Problem]:
     if isinstance(value, str):
-        yield from _check_template(scope, path, node, value)
+        yield from scope.template(path, node, value)
     elif isinstance(value, Mapping):
         for name, item in value.items():
             yield from _check_arguments(scope, f"{path}.{name}", node, item)
@@ -171,10 +151,11 @@ def _check_fork(scope: Scope, path: str, node: Node, config: ForkConfig) -> Iter
 
 
 def _check_map(scope: Scope, path: str, node: Node, config: MapConfig) -> Iterator[Problem]:
-    for name, channel in (("over", config.over), ("into", config.into)):
-        yield from scope.channel(f"{path}.{name}", channel)
-        if scope.schema is not None and channel in scope.schema.channels and not _holds_list(scope.schema, channel):
-            yield Problem(f"{path}.{name}", f'channel "{channel}" does not hold a list')
+    yield from _check_over(scope, f"{path}.over", config.over)
+    yield from scope.channel(f"{path}.into", config.into)
+    into = scope.schema.channels.get(config.into) if scope.schema is not None else None
+    if into is not None and not _holds_list(into.type.inner):
+        yield Problem(f"{path}.into", f'channel "{config.into}" does not hold a list')
     if node.writes is not None and config.into not in node.writes:
         yield Problem(f"{path}.into", f'"{config.into}" is not among the channels it may write; add it to writes')
     if config.on_branch_error is OnBranchError.COLLECT:
@@ -193,6 +174,25 @@ def _check_map(scope: Scope, path: str, node: Node, config: MapConfig) -> Iterat
         yield from check_item_workflow(scope, path, config, config.workflow)
 
 
+def _check_over(scope: Scope, path: str, over: str) -> Iterator[Problem]:
+    try:
+        channel = channel_of(over)
+    except GraphInvalid as error:
+        yield Problem(path, error.problems[0])
+        return
+    yield from scope.channel(path, channel)
+    if scope.schema is None or channel not in scope.schema.channels:
+        return
+    try:
+        found = type_at(over, scope.schema)
+    except LookupError as error:
+        yield Problem(path, f"{over}: {error.args[0]}")
+        return
+    if not _holds_list(found):
+        what = f'channel "{over}"' if over == channel else over
+        yield Problem(path, f"{what} does not hold a list")
+
+
 def _check_body(scope: Scope, path: str, body: str) -> Iterator[Problem]:
     if body in (START, END):
         yield Problem(f"{path}.node", "START and END cannot be run")
@@ -201,7 +201,7 @@ def _check_body(scope: Scope, path: str, body: str) -> Iterator[Problem]:
     if body in scope.nodes and not scope.nodes[body].node_type.executable:
         kind = scope.nodes[body].node_type
         yield Problem(
-            f"{path}.node", f'"{body}" is a {kind} node; a map runs a function, llm or tool node, or a workflow'
+            f"{path}.node", f'"{body}" is a {kind} node; a map runs a function, llm, tool or call node, or a workflow'
         )
 
 
@@ -228,7 +228,8 @@ def _check_collect(scope: Scope, path: str, config: MapConfig) -> Iterator[Probl
         )
 
 
-def _holds_list(schema: StateSchema, channel: str) -> bool:
-    found = schema.arrow_schema.field(channel).type
+def _holds_list(kind: ValueType) -> bool:
+    """Whether values of a type can be gone over item by item."""
+    found = kind.arrow
     is_list = pa.types.is_list(found) or pa.types.is_large_list(found) or pa.types.is_fixed_size_list(found)
     return is_list or isinstance(found, pa.BaseExtensionType)

@@ -7,14 +7,26 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from graphs.errors import NotFoundError
+from graphs.errors import GraphInvalid, NotFoundError
 from graphs.functions import is_reference, resolve
 from graphs.journal import END, START
 from graphs.state.schema import StateSchema
 from graphs.workflow.graph import GraphModel
-from graphs.workflow.node import ForkConfig, HumanConfig, MapConfig, Node, NodeConfig, SubworkflowConfig, WaitConfig
+from graphs.workflow.node import (
+    CallConfig,
+    ForkConfig,
+    HumanConfig,
+    LlmConfig,
+    MapConfig,
+    Node,
+    NodeConfig,
+    SubworkflowConfig,
+    WaitConfig,
+)
+from graphs.workflow.plan import ITEM
 from graphs.workflow.problems import Problem, unknown
 from graphs.workflow.routing import RouteRegistry
+from graphs.workflow.template import fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +90,27 @@ class Scope:
         if node.reads is not None and channel not in node.reads:
             yield Problem(path, f'"{channel}" is not among the channels it gets; add it to reads')
 
+    def template(self, path: str, node: Node, template: str) -> Iterator[Problem]:
+        """All problems of a template that `node` fills in."""
+        try:
+            names = fields(template)
+        except GraphInvalid as error:
+            yield Problem(path, error.message)
+            return
+        for name in sorted(names):
+            if name != ITEM or node.id not in self.bodies:
+                yield from self.reads(path, node, name)
+
     def written(self, node: Node) -> frozenset[str]:
         """Channels that `node` is known to write: what it declares, and what its kind writes."""
         return frozenset(node.writes or ()) | self._written_by(node.config)
 
     def _written_by(self, config: NodeConfig) -> frozenset[str]:
         match config:
-            case HumanConfig(into=None, answer={"struct": dict() as fields}):
+            case (
+                HumanConfig(into=None, answer={"struct": dict() as fields})
+                | LlmConfig(into=None, output={"struct": dict() as fields})
+            ):
                 return frozenset(map(str, fields))
             case SubworkflowConfig(output=None, workflow=ref):
                 other = self.workflow(ref)
@@ -93,7 +119,7 @@ class Scope:
                 )
             case SubworkflowConfig(output=dict() as output):
                 return frozenset(output)
-            case ForkConfig() | SubworkflowConfig() | WaitConfig():
+            case CallConfig() | ForkConfig() | SubworkflowConfig() | WaitConfig():
                 return frozenset()
             case _:
                 return frozenset({config.into} if config.into else ())

@@ -8,7 +8,7 @@ from itertools import combinations
 from graphs.journal import END, START
 from graphs.workflow.checks.scope import Scope
 from graphs.workflow.edge import Edge, EdgeType
-from graphs.workflow.node import NodeType
+from graphs.workflow.node import ForkConfig
 from graphs.workflow.problems import Problem
 from graphs.workflow.topology import fork_joins, reachable, successors
 
@@ -103,7 +103,8 @@ def _parallel(scope: Scope, source: str) -> Iterator[tuple[int, str, str]]:
     Several conditions of one node are usually meant to exclude each other, and several answers of a route function are
     the exception: they count only where a fork node says that branches are meant.
     """
-    is_fork = source in scope.nodes and scope.nodes[source].node_type is NodeType.FORK
+    config = scope.nodes[source].config if source in scope.nodes else None
+    is_fork = isinstance(config, ForkConfig) and not config.choice
     edges = [(i, edge) for i, edge in enumerate(scope.graph.edges) if edge.source == source and not edge.on_error]
     for index, edge in edges:
         if is_fork and edge.route is not None:
