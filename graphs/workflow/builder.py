@@ -193,7 +193,7 @@ class GraphBuilder(GraphDraft):
             output: Type of the answer, as for `human`: the model is given its JSON schema, and what it answers is
                 checked. None: text.
             repairs: Times the model is told what is wrong with an answer that does not fit, and asked again.
-            tools: What the model may ask for: names of tools, functions, or tools that are data. Only `agent` runs them.
+            tools: What the model may ask for: names, functions, or tools that are data. Only agents run them.
             reads: See `node`, as for the options below.
             writes: See `node`.
             retry: See `node`.
