@@ -7,10 +7,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from graphs.history import HistoryQuery, HistoryRecord
 from graphs.journal import Cursor, JournalEntry, ReplaySize, Snapshot
 from graphs.sessions import Session, UserInteraction
 from graphs.state.refs import ValueRef
 from graphs.state.snapshots import StateSnapshot
+from graphs.statistics import GroupBy, WorkflowTokenStatistics
 from graphs.threads import Thread
 
 
@@ -258,6 +260,23 @@ class WorkflowRepository(Protocol):
         """`id@version+build` -> (created_at, updated_at), in order of the ref."""
 
 
+class HistoryRepository(Protocol):
+    """What was called and run. It is saved by `Journal.append`, with the steps: an entry holds its calls."""
+
+    def pages(self, query: HistoryQuery, *, size: int) -> AsyncGenerator[list[HistoryRecord], None]:
+        """The records that fit, in order: about `size` at a time, since some calls give several.
+
+        Raises:
+            ValidationError: `after` is no id of a record.
+            CorruptRecord: An entry cannot be read.
+        """
+
+    async def statistics(
+        self, workflow: str, *, since: float | None, until: float | None, by: GroupBy | None
+    ) -> WorkflowTokenStatistics:
+        """What was counted of a workflow in a time range, which is made larger to whole hours; to days by user."""
+
+
 class Store(Protocol):
     """All of it over one connection."""
 
@@ -292,6 +311,10 @@ class Store(Protocol):
     @property
     def workflows(self) -> WorkflowRepository:
         """Workflows."""
+
+    @property
+    def history(self) -> HistoryRepository:
+        """Calls, executions and what was counted of them."""
 
     async def next_incarnation(self) -> int:
         """A number that nobody has got before: 1, 2, 3, ..., perhaps with gaps."""

@@ -7,11 +7,13 @@ Nothing that was decided once (a route, a join) is decided again.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
 
+from graphs.calls import Call, ModelCall, MonetaryAmount, total_of
 from graphs.errors import ErrorInfo, GreenroomError
 from graphs.packing import pack, unpack
 from graphs.threads import Durability, Thread, ThreadState, ThreadType
@@ -36,7 +38,7 @@ class EntryKind(StrEnum):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tokens used by language models."""
+    """What was used of language models."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -45,6 +47,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Those of the prompt that the provider had kept from an earlier one."""
     reasoning_tokens: int = 0
     """Those of the completion that the model has thought, and not said."""
+    priced_calls: int = 0
+    """Those of which the cost is known: the price of a model need not be."""
+    cost: tuple[MonetaryAmount, ...] = ()
+    """What the priced calls cost, one amount for each currency."""
 
     @property
     def total_tokens(self) -> int:
@@ -58,6 +64,23 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             calls=self.calls + other.calls,
             cached_tokens=self.cached_tokens + other.cached_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            priced_calls=self.priced_calls + other.priced_calls,
+            cost=total_of((*self.cost, *other.cost)) if self.cost and other.cost else self.cost or other.cost,
+        )
+
+    @classmethod
+    def of(cls, calls: Iterable[Call]) -> Usage:
+        """What these calls have used. One without an answer is not counted as a call; what it cost is."""
+        made = [call for call in calls if isinstance(call, ModelCall)]
+        costs = [call.cost for call in made if call.cost is not None]
+        return cls(
+            prompt_tokens=sum(call.prompt_tokens for call in made),
+            completion_tokens=sum(call.completion_tokens for call in made),
+            cached_tokens=sum(call.cached_tokens for call in made),
+            reasoning_tokens=sum(call.reasoning_tokens for call in made),
+            calls=sum(call.error is None for call in made),
+            priced_calls=len(costs),
+            cost=total_of(costs),
         )
 
 
@@ -157,6 +180,8 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     deltas: tuple[bytes, ...] = ()
     """Encoded writes, to be applied in this order through the reducers."""
     usage: Usage = Usage()
+    calls: tuple[Call, ...] = ()
+    """Calls of models and tools that the step made, in all its attempts; the history of them is read from here."""
     error: ErrorInfo | None = None
     by: str = ""
     """Id of the executor or host that wrote it."""

@@ -25,6 +25,7 @@ from actors.stores.checks import (
 from actors.stores.index import index_change
 from actors.stores.link import RedisLink
 from actors.stores.records import CURSOR, THREAD
+from actors.stores.rows import packed_rows
 from actors.stores.tail import Tail, seq_of
 from actors.stores.writer import ScriptWriter
 from graphs.journal import CorruptRecord, Cursor, JournalEntry, ReplaySize, Snapshot, open_snapshot, seal
@@ -118,6 +119,7 @@ class RedisJournal:
             op_id,
             repr(last.at),
             CURSOR.encode(last.cursor),
+            packed_rows(thread_id, entries),
             *map(seal, entries),
         ]
         change = index_change(thread_id, entries)

@@ -21,10 +21,17 @@ PROGRAMS = "gr:workflows:programs"
 """Hash: `id@version+build` -> sealed spec."""
 WORKFLOW_INDEX = "gr:workflows:index"
 """Hash: `created:{ref}` and `updated:{ref}` -> Unix seconds, `latest:{alias}` -> ref."""
+HISTORY_SERIES = "gr:history:series"
+"""Hash: label of a series of the history -> its number, from 1 (see `graphs.history.Series`)."""
+HISTORY_LAST = "gr:history:last"
+"""Number: id of the newest row of the history."""
 
 
 def session(session_id: str) -> str:
-    """Hash of a session: its sealed record, and its state in plain unless it is active."""
+    """Hash of a session: its sealed record, and its state in plain unless it is active.
+
+    Also what its models have used: `used:` and the name of a counter (see `graphs.history.Counter`).
+    """
     return f"gr:{{{session_id}}}"
 
 
@@ -99,3 +106,38 @@ def value(session_id: str, digest: str) -> str:
 def values(session_id: str) -> str:
     """Hash of a session's large values: digest -> size in bytes, 0 while it is being stored."""
     return f"gr:{{{session_id}}}:values"
+
+
+def history_series(number: int) -> str:
+    """Stream of the rows of a series: row `id` has the id `{id}-0`, and the field `r`: thread id, seq, index."""
+    return f"gr:history:s:{number}"
+
+
+def session_history(session_id: str) -> str:
+    """Sorted set of a session's rows of the history, by id: number of the series, path of the thread, seq, index."""
+    return f"gr:{{{session_id}}}:h"
+
+
+def user_history(user_id: str) -> str:
+    """Sorted set of a user's rows of the history, by id: number of the series, thread id, seq, index."""
+    return f"gr:history:u:{user_id}"
+
+
+def history_day(day: int, workflow: str) -> str:
+    """Hash: `{series} {counter}` -> what is counted on a day, which is given in days since 1970."""
+    return f"gr:history:day:{day}:{workflow}"
+
+
+def history_hour(hour: int, workflow: str) -> str:
+    """Hash: the same for one hour, in hours since 1970."""
+    return f"gr:history:hour:{hour}:{workflow}"
+
+
+def history_users(day: int, workflow: str) -> str:
+    """Hash: `{kind of row}{counter} {user}` -> what is counted on a day."""
+    return f"gr:history:users:{day}:{workflow}"
+
+
+def history_days(workflow: str) -> str:
+    """Sorted set: days on which something was counted."""
+    return f"gr:history:days:{workflow}"

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.stores.cache import MemoryCache
+from actors.stores.history import History
+from actors.stores.memory_history import MemoryHistory
 from actors.stores.memory_journal import MemoryIndex, MemoryJournal, MemoryLiveFeed
 from actors.stores.memory_records import MemorySessions, MemoryWorkflows
+from actors.stores.memory_rows import MemoryRows
 from actors.stores.memory_upkeep import MemoryUpkeep
 from actors.stores.snapshots import MemorySnapshots
 from actors.stores.values import MemoryValues
@@ -18,15 +21,16 @@ class MemoryStore:
     """All repositories in plain dicts (port `Store`)."""
 
     def __init__(self) -> None:
-        index = MemoryIndex()
-        self.journal = MemoryJournal(index)
+        index, rows = MemoryIndex(), MemoryRows()
+        self.journal = MemoryJournal(index, rows)
         self.live = MemoryLiveFeed(self.journal)
-        self.sessions = MemorySessions(self.journal, index)
+        self.sessions = MemorySessions(self.journal, index, rows)
         self.values = MemoryValues()
         self.snapshots = MemorySnapshots()
-        self.upkeep = MemoryUpkeep(self.journal, self.sessions, self.values, self.snapshots, index)
+        self.upkeep = MemoryUpkeep(self.journal, self.sessions, self.values, self.snapshots, index, rows)
         self.cache = MemoryCache()
         self.workflows = MemoryWorkflows()
+        self.history = History(MemoryHistory(rows, self.journal))
         self._incarnations = itertools.count(1)
 
     async def next_incarnation(self) -> int:

@@ -24,7 +24,9 @@ from actors.stores.checks import (
 )
 from actors.stores.feed import Feed
 from actors.stores.index import Change, IndexChange, index_change
+from actors.stores.memory_rows import MemoryRows
 from actors.stores.records import CURSOR, EVENTS, THREAD
+from graphs.history import new_rows
 from graphs.journal import CorruptRecord, Cursor, JournalEntry, ReplaySize, Snapshot, open_snapshot, seal
 from graphs.threads import Thread, ThreadState, is_root, root_of, session_of
 
@@ -147,8 +149,9 @@ class MemoryIndex:
 class MemoryJournal:
     """Threads, their entries and snapshots (port `Journal`)."""
 
-    def __init__(self, index: MemoryIndex) -> None:
+    def __init__(self, index: MemoryIndex, rows: MemoryRows) -> None:
         self._index = index
+        self._rows = rows
         self.records: dict[str, MemoryRecord] = {}
         """Thread id -> record."""
         self._sessions: dict[str, list[str]] = {}
@@ -248,6 +251,8 @@ class MemoryJournal:
         if change is not None:
             self._index.change(thread_id, record.host, change)
             self._index.touch(session_of(thread_id), last.at)
+        if rows := new_rows(entries):
+            self._rows.add(thread_id, record.thread, rows)
         self.live(thread_id).announce()
         return record.replay_size()
 

@@ -9,6 +9,7 @@ import msgspec
 from actors.stores import keys
 from actors.stores.checks import completed, no_session, not_over, takes_no_turns
 from actors.stores.memory_journal import MemoryIndex, MemoryJournal
+from actors.stores.memory_rows import MemoryRows
 from actors.stores.records import INTERACTION, SESSION, open_bytes, open_interaction, open_session, seal_bytes
 from graphs.journal import Cursor
 from graphs.sessions import Session, SessionState, UserInteraction
@@ -18,10 +19,10 @@ from graphs.threads import ThreadState, main_thread_id
 class MemorySessions:
     """Session records (port `SessionRepository`)."""
 
-    def __init__(self, journal: MemoryJournal, index: MemoryIndex) -> None:
+    def __init__(self, journal: MemoryJournal, index: MemoryIndex, rows: MemoryRows) -> None:
         self._journal = journal
         self._index = index
-        self.records: dict[str, bytes] = {}
+        self.records = rows.owners
         """Session id -> sealed session."""
         self.interactions: dict[str, list[bytes]] = {}
         """Session id -> sealed interactions; the first starts turn 1."""

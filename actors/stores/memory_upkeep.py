@@ -8,6 +8,7 @@ from actors.stores import keys
 from actors.stores.checks import at_work
 from actors.stores.memory_journal import MemoryIndex, MemoryJournal
 from actors.stores.memory_records import MemorySessions
+from actors.stores.memory_rows import MemoryRows
 from actors.stores.snapshots import MemorySnapshots
 from actors.stores.values import MemoryValues
 from graphs.threads import ThreadState, is_root, main_thread_id
@@ -23,12 +24,14 @@ class MemoryUpkeep:
         values: MemoryValues,
         snapshots: MemorySnapshots,
         index: MemoryIndex,
+        rows: MemoryRows,
     ) -> None:
         self._journal = journal
         self._sessions = sessions
         self._values = values
         self._snapshots = snapshots
         self._index = index
+        self._rows = rows
 
     async def size(self, session_id: str) -> Mapping[str, int]:
         """Bytes of what is stored of a session, by kind."""
@@ -59,6 +62,7 @@ class MemoryUpkeep:
         for root in roots:
             self._index.open.pop(root, None)
             self._index.timers.pop(root, None)
+        self._rows.forget(session_id)
         self._journal.forget(session_id)
         self._sessions.forget(session_id)
         self._snapshots.records.pop(session_id, None)

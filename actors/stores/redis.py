@@ -7,9 +7,11 @@ from typing import Any
 
 from actors.stores import keys
 from actors.stores.cache import RedisCacheAdapter
+from actors.stores.history import History
 from actors.stores.journal import RedisJournal
 from actors.stores.link import RedisLink
 from actors.stores.live import RedisLiveFeed
+from actors.stores.redis_history import RedisRows
 from actors.stores.sessions import RedisSessions
 from actors.stores.snapshots import RedisSnapshots
 from actors.stores.upkeep import RedisUpkeep
@@ -32,6 +34,7 @@ class RedisStore:
         self.upkeep = RedisUpkeep(link)
         self.cache = RedisCacheAdapter(link)
         self.workflows = RedisWorkflows(link)
+        self.history = History(RedisRows(link))
 
     @classmethod
     async def connect(

@@ -75,6 +75,7 @@ class RedisUpkeep:
             keys.ACTIVE,
             keys.SESSIONS,
             keys.user_sessions(user_id),
+            keys.user_history(user_id),
         ]
         return await self._prune(
             keys=script_keys, args=[session_id, int(force), "" if idle_since is None else repr(idle_since)]
@@ -121,7 +122,7 @@ class RedisUpkeep:
 
 
 def _keys_by_kind(session_id: str, thread_ids: Sequence[str], digests: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for name in (keys.session, keys.interactions, keys.turns, keys.inputs, keys.threads):
+    for name in (keys.session, keys.interactions, keys.turns, keys.inputs, keys.threads, keys.session_history):
         yield "records", name(session_id)
     yield "snapshots", keys.named_snapshots(session_id)
     yield "values", keys.values(session_id)

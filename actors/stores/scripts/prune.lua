@@ -1,6 +1,7 @@
--- Deletes all that is stored of a session.
+-- Deletes all that is stored of a session, and its rows in the indexes of the history; what was counted of them stays.
 -- KEYS: session hash, list of its threads, hash of the sizes of its large values, index of open threads, timers, set of
---       sessions with named snapshots, indexes of sessions: by activity, by creation, by creation of its user
+--       sessions with named snapshots, indexes of sessions: by activity, by creation, by creation of its user; history
+--       of its user
 -- ARGV: session id, '1' to delete it whatever it does, Unix seconds before which it must have been active last or ''
 -- Returns 1, or 0 if it was active since, or {thread id, status} of a thread that is not at rest.
 local session = ARGV[1]
@@ -37,7 +38,12 @@ end
 for _, digest in ipairs(redis.call('HKEYS', KEYS[3])) do
   redis.call('UNLINK', prefix .. ':v:' .. digest)
 end
-redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], prefix .. ':interactions', prefix .. ':turns', prefix .. ':inputs',
+local rows = redis.call('ZRANGE', prefix .. ':h', 0, -1, 'WITHSCORES')
+for i = 1, #rows, 2 do
+  redis.call('XDEL', 'gr:history:s:' .. string.match(rows[i], '^%d+'), rows[i + 1] .. '-0')
+  redis.call('ZREMRANGEBYSCORE', KEYS[10], rows[i + 1], rows[i + 1])
+end
+redis.call('UNLINK', prefix .. ':h', KEYS[1], KEYS[2], KEYS[3], prefix .. ':interactions', prefix .. ':turns', prefix .. ':inputs',
   prefix .. ':snapshots')
 redis.call('SREM', KEYS[6], session)
 for i = 7, 9 do

@@ -1,0 +1,47 @@
+"""Rows of the history on their way into the store, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from graphs.history import NewRow, Row, new_rows
+from graphs.journal import EntryKind, JournalEntry
+from graphs.threads import path_of, session_of
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def packed_rows(thread_id: str, entries: Sequence[JournalEntry]) -> bytes:
+    """What `append.lua` is told of the rows that go with an append; empty if there are none, as for most."""
+    for entry in entries:
+        if entry.calls or entry.kind is EntryKind.TURN_FINISHED:
+            rows = [_flat(row) for row in new_rows(entries)]
+            return _encoder.encode((session_of(thread_id), path_of(thread_id), rows))
+    return b""
+
+
+def _flat(row: NewRow) -> tuple[object, ...]:
+    """A row as an array; its counts as names and numbers in turn, since a table of Lua has no order."""
+    return (*row[:-1], [part for count in row.counts.items() for part in count])
+
+
+def of_session(session_id: str, row_id: int, member: str) -> Row:
+    """The row that a member of `keys.session_history` stands for."""
+    series, place = member.split(" ", 1)
+    path, seq, index = place.rsplit(" ", 2)
+    return Row(row_id, int(series), f"{session_id}:{path}", int(seq), int(index))
+
+
+def of_user(row_id: int, member: str) -> Row:
+    """The row that a member of `keys.user_history` stands for."""
+    series, place = member.split(" ", 1)
+    thread_id, seq, index = place.rsplit(" ", 2)
+    return Row(row_id, int(series), thread_id, int(seq), int(index))
+
+
+def of_series(series: int, row_id: int, member: str) -> Row:
+    """The row that an entry of `keys.history_series` stands for."""
+    thread_id, seq, index = member.rsplit(" ", 2)
+    return Row(row_id, series, thread_id, int(seq), int(index))
