@@ -13,10 +13,12 @@ from actors.blocking import BlockingPool
 from actors.branches import Branches
 from actors.catalog import Catalog, FunctionSource, Means, MeansSource
 from actors.executors.base import Executor, ExecutorServices
+from actors.executors.log import Recording
 from actors.executors.function import FunctionRunner
 from actors.executors.live import LiveReporter
 from actors.executors.llm import LlmRunner
 from actors.executors.runner import NodeRunner
+from actors.executors.texts import Texts
 from actors.executors.tool import ToolRunner
 from actors.executors.toolbox import Toolboxes
 from actors.host import Host
@@ -156,6 +158,7 @@ class ActorProcess:
             catalog=catalog,
             clock=clock,
             blocking=blocking,
+            recording=Recording(texts=Texts(self._spec.settings.history), clock=clock),
             retire=lambda: network.ask(SUPERVISOR, Retire(address=self._spec.address), Done),
         )
         executor = Executor(kind, self._runner(kind, catalog, blocking), services, settings.segment_steps)

@@ -38,6 +38,15 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Named snapshots above so many of one thread, the oldest first; those with the tag `keep` do not count."""
 
 
+class HistorySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of calls."""
+
+    texts: bool = True
+    """Whether the texts of requests and answers, and arguments and output of tools, are stored with the calls."""
+    redact: str = ""
+    """`module:function` that gets each of these texts and gives back what may be stored; empty: all may."""
+
+
 class ActorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of every actor process of one Greenroom. Holds secrets: never log it."""
 
@@ -49,6 +58,7 @@ class ActorSettings(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, ModelSettings] = {}
     tools: ToolSettings = ToolSettings()
     retention: RetentionSettings = RetentionSettings()
+    history: HistorySettings = HistorySettings()
     log_level: str = "WARNING"
 
     @property

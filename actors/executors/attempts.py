@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from actors.executors.log import CallLog, Recording
 from actors.executors.live import LiveReporter
 from actors.executors.runner import NodeContext, NodeOutput, NodeRunner
 from actors.ports import Clock
+from graphs.calls import Call
 from graphs.errors import ErrorInfo, GreenroomError, NodeTimeout, describe
-from graphs.journal import Usage
 from graphs.workflow.node import Node
 from graphs.workflow.plan import Plan
-
-NO_TOKENS = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +25,8 @@ class Attempts:
 
     number: int
     """Runs it took."""
-    usage: Usage = NO_TOKENS
-    """Tokens of all of them."""
+    calls: Sequence[Call] = ()
+    """Calls of models and tools that all of them made."""
     write: dict[str, Any] = field(default_factory=dict)
     state: dict[str, Any] | None = None
     """The state after the write."""
@@ -43,15 +42,23 @@ class StepRunner:
         runner: Runs one node once.
         live: Where running steps are announced.
         clock: Time.
+        recording: How calls of models and tools are noted.
     """
 
-    def __init__(self, address: str, kind: str, runner: NodeRunner, live: LiveReporter, clock: Clock) -> None:
+    def __init__(
+        self, address: str, kind: str, runner: NodeRunner, live: LiveReporter, clock: Clock, recording: Recording
+    ) -> None:
         self._address = address
         self._kind = kind
         self._runner = runner
         self._live = live
         self._clock = clock
+        self._recording = recording
         self._random = random.Random()  # noqa: S311 - spreads retries, guards nothing
+
+    def log(self) -> CallLog:
+        """Where a step notes its calls."""
+        return CallLog(self._recording)
 
     def at_most_once(self, plan: Plan, node: Node, state: Mapping[str, Any]) -> bool:
         """See `NodeRunner`."""
@@ -64,15 +71,13 @@ class StepRunner:
 
         The node runs on `seen`: `state` with the large values it reads.
         """
-        usage = NO_TOKENS
+        calls = context.log.calls
         most = 1 if self._runner.at_most_once(plan, node, seen) else node.retry.max_attempts
         for number in itertools.count(1):
             try:
                 output = await self._run_once(plan, node, seen, context)
-                if output.usage != NO_TOKENS:
-                    usage += output.usage
                 write = plan.schema.check_write(node.id, output.write, node.writes)
-                return Attempts(context.attempt, usage, write, plan.schema.apply(state, write))
+                return Attempts(context.attempt, calls, write, plan.schema.apply(state, write))
             except asyncio.CancelledError as error:
                 if _asked_to_stop():
                     raise
@@ -81,7 +86,7 @@ class StepRunner:
                 info = describe(error, node=node.id)
                 final = isinstance(error, GreenroomError) and not error.retryable
             if final or number >= most:
-                return Attempts(context.attempt, usage, error=info)
+                return Attempts(context.attempt, calls, error=info)
             await self._clock.sleep(node.retry.delay_s(number, self._random.random()))
             context = replace(context, attempt=context.attempt + 1)
         raise AssertionError("unreachable: the count has no end")

@@ -13,6 +13,7 @@ from actors.blocking import BlockingPool
 from actors.catalog import Catalog
 from actors.errors import Retiring
 from actors.executors.attempts import StepRunner
+from actors.executors.log import Recording
 from actors.executors.live import LiveReporter
 from actors.executors.recorder import Recorder
 from actors.executors.runner import NodeRunner
@@ -50,6 +51,7 @@ class ExecutorServices:
     catalog: Catalog
     clock: Clock
     blocking: BlockingPool
+    recording: Recording
     retire: Callable[[], Awaitable[object]]
     """Asks for a successor; returns when it is there."""
 
@@ -77,7 +79,7 @@ class Executor:
         self._runner = runner
         self._services = services
         self._segment_steps = segment_steps
-        self._steps = StepRunner(services.address, kind, runner, services.live, services.clock)
+        self._steps = StepRunner(services.address, kind, runner, services.live, services.clock, services.recording)
         self._segments_count = itertools.count()
         self._running: dict[tuple[str, int], _Running] = {}
         """(thread id, epoch) -> segment."""

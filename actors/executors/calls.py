@@ -50,7 +50,12 @@ async def answer_call(
                 tool=call.name,
             )
         tool, executor = known[call.name]
-        result = await execute(tool, executor, arguments, idempotency_key=context.idempotency_key)
+        result = await context.log.tool(
+            lambda: execute(tool, executor, arguments, idempotency_key=context.idempotency_key),
+            tool.name,
+            arguments,
+            attempt=context.attempt,
+        )
         content, error = _text(result.output), result.error
     except msgspec.MsgspecError as misfit:
         error = ToolError(f"{call.name}: its arguments are no JSON object: {misfit}", tool=call.name).info()

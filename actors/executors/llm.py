@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,17 +13,18 @@ from actors.errors import ModelError, OutputInvalid
 from actors.executors.live import LiveReporter
 from actors.executors.runner import NodeContext, NodeOutput
 from actors.executors.toolbox import Toolboxes, offer_of
-from actors.llm.client import ChatRequest, ChatResponse, OnToken
+from actors.llm.client import ChatRequest, ChatResponse
 from actors.llm.service import ModelService
 from actors.llm.settings import ModelSettings
 from actors.protocol import RunTool, ToolDone
 from graphs.errors import BusinessRuleViolation, StateInvalid
-from graphs.journal import Usage
 from graphs.messages import Message, rounds_of
 from graphs.workflow.answers import answer_schema, check_answer
 from graphs.workflow.node import LlmConfig, Node
 from graphs.workflow.plan import Plan
 from graphs.workflow.template import render
+
+Ask = Callable[[ChatRequest], Awaitable[ChatResponse]]
 
 _SHOWN_CHARACTERS = 500
 
@@ -68,9 +69,19 @@ class LlmRunner:
         def on_token(text: str) -> None:
             live.token(context, text)
 
+        async def ask(request: ChatRequest) -> ChatResponse:
+            return await context.log.chat(
+                lambda: service.chat(config.model, request, on_token),
+                request,
+                service.settings(config.model),
+                attempt=context.attempt,
+                channel=config.messages or "",
+                held=state[config.messages] if config.messages is not None else (),
+            )
+
         if config.output is not None:
-            return await _formed(service, plan, node, request, on_token)
-        response = await service.chat(config.model, request, on_token)
+            return await _formed(ask, plan, node, request)
+        response = await ask(request)
         if response.tool_calls and must_answer:
             raise ModelError(
                 f'model "{config.model}": it asked for tools once more, though it had to answer after '
@@ -82,7 +93,7 @@ class LlmRunner:
         answer: Any = response.text
         if plan.schema.channels[config.into].holds_messages or response.tool_calls:
             answer = _message(response, context.idempotency_key)
-        return NodeOutput({config.into: answer}, response.usage)
+        return NodeOutput({config.into: answer})
 
     def at_most_once(self, plan: Plan, node: Node, state: Mapping[str, Any]) -> bool:
         """As the node says."""
@@ -107,7 +118,7 @@ class LlmRunner:
         return service
 
 
-async def _formed(service: ModelService, plan: Plan, node: Node, request: ChatRequest, on_token: OnToken) -> NodeOutput:
+async def _formed(ask: Ask, plan: Plan, node: Node, request: ChatRequest) -> NodeOutput:
     """Ask until the answer has the form it is to have, telling the model each time what is wrong with it.
 
     Raises:
@@ -115,13 +126,11 @@ async def _formed(service: ModelService, plan: Plan, node: Node, request: ChatRe
     """
     config = node.config
     assert isinstance(config, LlmConfig)
-    usage = Usage()
     for repairs in itertools.count():
-        response = await service.chat(config.model, request, on_token)
-        usage += response.usage
+        response = await ask(request)
         write, problems = _write(plan, node.id, response)
         if not problems:
-            return NodeOutput(write, usage)
+            return NodeOutput(write)
         if repairs == config.repairs:
             raise OutputInvalid(
                 f'model "{config.model}": its answer does not fit: {"; ".join(problems)}; use a larger model, or raise '

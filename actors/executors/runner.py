@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from actors.executors.log import CallLog
 from actors.executors.live import LiveReporter
 from actors.protocol import RunTool, ToolDone
 from graphs.errors import GreenroomError
+from graphs.history import TokenUsageRecord
 from graphs.journal import Usage
+from graphs.messages import Message
 from graphs.workflow.node import Node
 from graphs.workflow.plan import Plan
 
@@ -29,11 +32,54 @@ class NodeContext:
     """1 for the first run of this step."""
     error: GreenroomError | None = None
     """The failure that led here by an edge for errors."""
+    log: CallLog = field(default_factory=CallLog, repr=False, compare=False)
+    """Where calls of models and tools are noted, to be recorded with the step."""
 
     @property
     def idempotency_key(self) -> str:
         """The same for every run of this step, however often it is repeated: `thread:seq`."""
         return f"{self.thread_id}:{self.seq}"
+
+    def record_llm(
+        self,
+        model: str,
+        *,
+        prompt: str | Sequence[Message],
+        text: str,
+        prompt_tokens: int = 0,
+        completion_tokens: int = 0,
+        cached_tokens: int = 0,
+        provider: str = "",
+        duration_s: float = 0.0,
+    ) -> TokenUsageRecord:
+        """Record a call of a model that this function has made itself, as if Greenroom had made it.
+
+        It counts in the usage of the turn, in statistics and in budgets, once, when the step is recorded.
+
+        Args:
+            model: What the provider calls the model.
+            prompt: What was sent: a text, or messages.
+            text: The answer.
+            prompt_tokens: As the provider has counted them; without any, tokens are estimated.
+            completion_tokens: The same.
+            cached_tokens: Those of the prompt that the provider had kept from an earlier one.
+            provider: Who serves it, such as `openai`, for its price; empty: whoever is known for the model.
+            duration_s: How long it took.
+
+        Returns:
+            Its tokens, and what it cost if the price of the model is known.
+        """
+        messages = [Message(role="user", content=prompt)] if isinstance(prompt, str) else prompt
+        usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, cached_tokens=cached_tokens)
+        return self.log.add_llm(
+            model,
+            messages=messages,
+            text=text,
+            usage=usage,
+            attempt=self.attempt,
+            provider=provider,
+            duration_s=duration_s,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +88,6 @@ class NodeOutput:
 
     write: Any
     """Channel -> value, or None for nothing; checked against the schema by the executor."""
-    usage: Usage = field(default_factory=Usage)
 
 
 class NodeRunner(Protocol):

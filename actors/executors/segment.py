@@ -6,19 +6,21 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
-from actors.executors.attempts import NO_TOKENS, Attempts, StepRunner
+from actors.executors.attempts import Attempts, StepRunner
 from actors.executors.recorder import Recorder
 from actors.executors.runner import NodeContext
 from actors.ports import Clock
 from actors.protocol import RunSegment, SegmentDone
 from actors.values import ThreadValues
 from graphs.errors import GreenroomError, OutcomeUnknown, describe
-from graphs.journal import EntryKind, JournalEntry
+from graphs.journal import EntryKind, JournalEntry, Usage
 from graphs.state.large import small_state
 from graphs.workflow import planner
 from graphs.workflow.node import Node
 from graphs.workflow.plan import Plan
 from graphs.workflow.reads import node_reads
+
+NO_TOKENS = Usage()
 
 
 class Segment:
@@ -161,12 +163,15 @@ class Segment:
             seq=self._seq + 1,
             attempt=attempt,
             error=None if caught is None else GreenroomError.from_info(caught),
+            log=self._steps.log(),
         )
 
     async def _record(self, node: Node, attempts: Attempts, started_at: float) -> None:
         """Record how a step has ended, and the turn with it if that was its last."""
-        if attempts.usage != NO_TOKENS:
-            self._usage += attempts.usage
+        usage = NO_TOKENS
+        if attempts.calls:
+            usage = Usage.of(attempts.calls)
+            self._usage += usage
         total = self._request.usage if self._usage is NO_TOKENS else self._request.usage + self._usage
         deltas: tuple[bytes, ...] = ()
         if attempts.state is not None:
@@ -194,7 +199,8 @@ class Segment:
                 node=node.id,
                 attempt=attempts.number,
                 deltas=deltas,
-                usage=attempts.usage,
+                usage=usage,
+                calls=tuple(attempts.calls),
                 error=attempts.error,
                 by=self._address,
             )

@@ -50,7 +50,12 @@ class ToolRunner:
         assert isinstance(config, ToolCallConfig)
         arguments = render_value(config.arguments, state)
         tool, executor = toolbox.of(plan, config.tool)
-        result = await execute(tool, executor, arguments, idempotency_key=context.idempotency_key)
+        result = await context.log.tool(
+            lambda: execute(tool, executor, arguments, idempotency_key=context.idempotency_key),
+            tool.name,
+            arguments,
+            attempt=context.attempt,
+        )
         if result.error is not None:
             raise GreenroomError.from_info(result.error)
         if config.into is None:

@@ -48,12 +48,16 @@ class ModelService:
         """
         client = self._clients.get(name)
         if client is None:
-            if name not in self._models:
-                known = ", ".join(sorted(self._models)) or "none"
-                hint = did_you_mean(name, self._models) or f"; configured are: {known}"
-                raise NotFoundError(f'no model "{name}"{hint}', kind="model", key=name)
-            client = self._clients[name] = build_client(self._models[name])
+            client = self._clients[name] = build_client(self.settings(name))
         return await client.chat(request, on_token)
+
+    def settings(self, name: str) -> ModelSettings:
+        """How the model `name` is configured. Raises `NotFoundError`."""
+        if name not in self._models:
+            known = ", ".join(sorted(self._models)) or "none"
+            hint = did_you_mean(name, self._models) or f"; configured are: {known}"
+            raise NotFoundError(f'no model "{name}"{hint}', kind="model", key=name)
+        return self._models[name]
 
     async def close(self) -> None:
         """Give back all connections."""

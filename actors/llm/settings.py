@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -61,6 +62,16 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     latency: Latency = Latency()
 
 
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """What a million tokens cost."""
+
+    input_per_million: Decimal
+    output_per_million: Decimal
+    cached_per_million: Decimal | None = None
+    """Of the prompt, those that the provider had kept from an earlier one; None: as the others."""
+    currency: str = "USD"
+
+
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One configured model. Its `repr` does not show secrets."""
 
@@ -78,6 +89,8 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_retries: int = 3
     """Attempts after the first one."""
     script: Script = Script()
+    price: Price | None = None
+    """None: as it is published, if it is."""
 
     @property
     def shown_url(self) -> str:

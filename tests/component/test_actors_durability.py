@@ -192,7 +192,8 @@ def timeless(entry: JournalEntry) -> JournalEntry:
         durability=Durability.SYNC,
         fork=None if fork is None else msgspec.structs.replace(fork, opened_at=0.0),
     )
-    return msgspec.structs.replace(entry, at=0.0, started_at=None, by="", cursor=cursor)
+    calls = tuple(msgspec.structs.replace(call, started_at=0.0, duration_s=0.0) for call in entry.calls)
+    return msgspec.structs.replace(entry, at=0.0, started_at=None, by="", cursor=cursor, calls=calls)
 
 
 async def journals(rt: AsyncLocalRuntime, session_id: str) -> dict[str, list[JournalEntry]]:

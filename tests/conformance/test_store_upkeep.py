@@ -134,7 +134,16 @@ class TestPrune:
         assert await redis_store.upkeep.prune("s}:{x")
 
         assert len(before) >= 20
-        assert await client.keys() == []
+        assert {key.decode().rpartition(":0:w")[0] or key.decode() for key in await client.keys()} == {
+            "gr:history:day",
+            "gr:history:hour",
+            "gr:history:users",
+            "gr:history:days:w",
+            "gr:history:series",
+            "gr:history:s:1",
+            "gr:history:last",
+        }
+        assert await client.xlen("gr:history:s:1") == 0
 
     async def test_it_may_begin_anew(self, store: Store):
         await turn(store, "s", at=1.0)

@@ -86,7 +86,7 @@ def test_settings_do_not_show_secrets() -> None:
     )
     shown = (
         "ModelSettings(name='m', provider='openai', base_url='https://host:8/v1', model='x', api_key='***', "
-        f"timeouts={Timeouts()!r}, max_retries=1, script={Script()!r})"
+        f"timeouts={Timeouts()!r}, max_retries=1, script={Script()!r}, price=None)"
     )
     console = Console(width=200)
     with console.capture() as capture:
