@@ -128,6 +128,7 @@ class _Kept:
         self.upkeep = store.upkeep
         self.cache = store.cache
         self.workflows = store.workflows
+        self.history = store.history
         self.next_incarnation = store.next_incarnation
         self.ping = store.ping
 
