@@ -13,10 +13,10 @@ from actors.blocking import BlockingPool
 from actors.branches import Branches
 from actors.catalog import Catalog, FunctionSource, Means, MeansSource
 from actors.executors.base import Executor, ExecutorServices
-from actors.executors.log import Recording
 from actors.executors.function import FunctionRunner
 from actors.executors.live import LiveReporter
 from actors.executors.llm import LlmRunner
+from actors.executors.log import Recording
 from actors.executors.runner import NodeRunner
 from actors.executors.texts import Texts
 from actors.executors.tool import ToolRunner

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from actors.executors.log import CallLog, Recording
 from actors.executors.live import LiveReporter
+from actors.executors.log import CallLog, Recording
 from actors.executors.runner import NodeContext, NodeOutput, NodeRunner
 from actors.ports import Clock
 from graphs.calls import Call

@@ -13,8 +13,8 @@ from actors.blocking import BlockingPool
 from actors.catalog import Catalog
 from actors.errors import Retiring
 from actors.executors.attempts import StepRunner
-from actors.executors.log import Recording
 from actors.executors.live import LiveReporter
+from actors.executors.log import Recording
 from actors.executors.recorder import Recorder
 from actors.executors.runner import NodeRunner
 from actors.executors.segment import Segment

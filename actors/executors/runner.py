@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from actors.executors.log import CallLog
 from actors.executors.live import LiveReporter
+from actors.executors.log import CallLog
 from actors.protocol import RunTool, ToolDone
 from graphs.errors import GreenroomError
 from graphs.history import TokenUsageRecord
