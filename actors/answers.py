@@ -8,7 +8,9 @@ from actors.pauses import is_asked, is_asked_to_pause, not_asked
 from actors.ports import Journal
 from actors.protocol import Answer
 from actors.thread import ThreadActor
+from graphs.journal import PauseKind
 from graphs.workflow.answers import check_answer
+from graphs.workflow.approvals import check_approval
 
 
 async def was_answered(journal: Journal, request: Answer) -> bool:
@@ -24,10 +26,14 @@ async def answer(thread: ThreadActor, request: Answer) -> None:
         BusinessRuleViolation: The thread does not ask that.
         StateInvalid: The answer does not fit; the thread waits for another one.
     """
-    if thread.seq != request.seq or not is_asked(thread.cursor) or thread.cursor.node is None:
+    node, pause = thread.cursor.node, thread.cursor.pause
+    if thread.seq != request.seq or not is_asked(thread.cursor) or node is None or pause is None:
         raise not_asked(thread.thread.id, thread.cursor)
-    write = check_answer(thread.plan, thread.cursor.node, msgspec.json.decode(request.value))
-    await thread.resume(write, request.operation_id)
+    value = msgspec.json.decode(request.value)
+    if pause.kind is PauseKind.APPROVAL:
+        await thread.resume(operation_id=request.operation_id, refusal=check_approval(pause, value))
+    else:
+        await thread.resume(check_answer(thread.plan, node, value), request.operation_id)
 
 
 async def resume_tree(thread: ThreadActor) -> None:

@@ -14,9 +14,9 @@ from graphs.journal import END, Cursor, Fork
 from graphs.state.refs import ValueRef
 from graphs.state.schema import StateSchema
 from graphs.threads import Thread, ThreadFactory, ThreadType, child_thread_id
-from graphs.workflow.items import channel_of, items_at
+from graphs.workflow.items import ITEM, channel_of, items_at
 from graphs.workflow.node import MapConfig, SubworkflowConfig
-from graphs.workflow.plan import ITEM, RESULT, Plan
+from graphs.workflow.plan import RESULT, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

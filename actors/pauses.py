@@ -9,13 +9,15 @@ from typing import Any
 from graphs.errors import BusinessRuleViolation, StateInvalid
 from graphs.journal import Cursor, Pause, PauseKind
 from graphs.threads import ThreadState
-from graphs.workflow.node import HumanConfig, WaitConfig
+from graphs.workflow.approvals import approval_of
+from graphs.workflow.node import CallConfig, HumanConfig, ToolCallConfig, WaitConfig
 from graphs.workflow.plan import Plan
+from graphs.workflow.reads import node_reads
 from graphs.workflow.template import fields, render
 
 
 def pause_at(plan: Plan, node_id: str, state: Mapping[str, Any], now: float) -> Pause:
-    """How a thread pauses at a node that asks a person or waits for a time.
+    """How a thread pauses at a node that asks a person, waits for a time, or needs approval.
 
     Raises:
         GraphInvalid: The question cannot be made of the state.
@@ -24,6 +26,8 @@ def pause_at(plan: Plan, node_id: str, state: Mapping[str, Any], now: float) -> 
     config = plan.nodes[node_id].config
     if isinstance(config, HumanConfig):
         return Pause(kind=PauseKind.HUMAN, node=node_id, question=render(config.question, state))
+    if isinstance(config, ToolCallConfig | CallConfig):
+        return approval_of(plan.nodes[node_id], state)
     assert isinstance(config, WaitConfig)
     return Pause(kind=PauseKind.TIMER, node=node_id, until=now + _seconds(node_id, config, state))
 
@@ -33,6 +37,8 @@ def read_at_pause(plan: Plan, node_id: str) -> tuple[str, ...]:
     config = plan.nodes[node_id].config
     if isinstance(config, HumanConfig):
         return tuple(sorted(fields(config.question)))
+    if isinstance(config, ToolCallConfig | CallConfig):
+        return tuple(sorted(node_reads(plan.nodes[node_id]) or ()))
     assert isinstance(config, WaitConfig)
     return (config.seconds,) if isinstance(config.seconds, str) else ()
 
@@ -44,7 +50,7 @@ def is_due(pause: Pause, now: float) -> bool:
 
 def is_asked(cursor: Cursor) -> bool:
     """Whether a person is to answer the thread's question."""
-    return cursor.status is ThreadState.PAUSED and cursor.pause is not None and cursor.pause.kind is PauseKind.HUMAN
+    return cursor.status is ThreadState.PAUSED and cursor.pause is not None and cursor.pause.asks
 
 
 def is_asked_to_pause(cursor: Cursor) -> bool:
@@ -111,7 +117,7 @@ def situation(cursor: Cursor) -> str:
     if cursor.pause is None:
         return "its turn has not begun" if cursor.status is ThreadState.PENDING else f"it is {cursor.status}"
     match cursor.pause.kind:
-        case PauseKind.HUMAN:
+        case PauseKind.HUMAN | PauseKind.APPROVAL:
             return f"node {cursor.pause.node!r} asks {cursor.pause.question!r}"
         case PauseKind.TIMER:
             return f"node {cursor.pause.node!r} waits for a time"

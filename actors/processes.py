@@ -17,6 +17,7 @@ from actors.executors.function import FunctionRunner
 from actors.executors.live import LiveReporter
 from actors.executors.llm import LlmRunner
 from actors.executors.log import Recording
+from actors.executors.permissions import Permissions
 from actors.executors.runner import NodeRunner
 from actors.executors.texts import Texts
 from actors.executors.tool import ToolRunner
@@ -165,14 +166,16 @@ class ActorProcess:
         return self._services.register(Executor, executor, close=executor.close)
 
     def _runner(self, kind: str, catalog: Catalog, blocking: BlockingPool) -> NodeRunner:
+        if kind == "function":
+            return FunctionRunner(blocking)
+        settings = self._spec.settings
+        toolboxes = Toolboxes(catalog, settings.tools, blocking)
+        permissions = Permissions(self._services.get(Store).sessions)  # type: ignore[type-abstract]
         match kind:
-            case "function":
-                return FunctionRunner(blocking)
             case "llm":
-                toolboxes = Toolboxes(catalog, self._spec.settings.tools, blocking)
-                return LlmRunner(catalog, self._spec.settings.models, toolboxes)
+                return LlmRunner(catalog, settings.models, toolboxes, permissions)
             case "tool":
-                return ToolRunner(Toolboxes(catalog, self._spec.settings.tools, blocking), self._world.unpack)
+                return ToolRunner(toolboxes, permissions, self._world.unpack)
             case _:
                 raise ValueError(f"no executor runs nodes of kind {kind!r}")
 

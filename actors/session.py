@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from actors.admission import Admission
 from actors.answers import answer, resume_tree, was_answered
-from actors.errors import ActiveElsewhere, DestinationDied, Fenced, Overloaded
+from actors.errors import ActiveElsewhere, DestinationDied, Fenced, Overloaded, SeqConflict
 from actors.network import SUPERVISOR
 from actors.patience import patiently
 from actors.pauses import cannot_pause, cannot_resume, is_asked_to_pause, is_due, not_paused
@@ -286,7 +286,11 @@ class SessionActor:
             raise not_paused(thread_id, head.cursor)
         # Its own thread must not pause without knowing of it: then nobody would look any more.
         async with self._pausing:
-            yield await ThreadActor.activate(head.thread, self._services)
+            try:
+                yield await ThreadActor.activate(head.thread, self._services)
+            except Fenced as error:  # the thread above looks at it just now
+                text = f"thread {thread_id} was activated once more meanwhile"
+                raise SeqConflict(text, thread_id=thread_id, seq=head.seq, head=head.seq) from error
             told = self._thread is not None and self._thread.may_go_on(thread_id)
         if not told and not self._running:
             async with self._loaded_at_rest() as thread:

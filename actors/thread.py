@@ -133,8 +133,15 @@ class ThreadActor:
         await self._append(EntryKind.TURN_STARTED, cursor, state, deltas=deltas, error=error)
         self.state, self.written, self._pause_reason = state, [], None
 
-    async def resume(self, write: Mapping[str, Any] | None = None, operation_id: str = "") -> None:
-        """Journal that the thread goes on, which is paused; `write` is what the answer to its question writes.
+    async def resume(
+        self, write: Mapping[str, Any] | None = None, operation_id: str = "", refusal: ErrorInfo | None = None
+    ) -> None:
+        """Journal that the thread goes on, which is paused.
+
+        Args:
+            write: What the answer to its question writes.
+            operation_id: Id of the answer.
+            refusal: The answer, if it says that a tool must not be called.
 
         Raises:
             StateInvalid: A reducer refuses the answer.
@@ -144,9 +151,9 @@ class ThreadActor:
         if write:
             small, delta = await self._values.spill(write)
             state, deltas = self.plan.schema.apply(state, small), (delta,)
-        cursor = await self._after(planner.Resumed(self.usage), state)
+        cursor = await self._after(planner.Resumed(self.usage, refusal), state)
         fields: dict[str, Any] = {"deltas": deltas, "node": self.cursor.node, "operation_id": operation_id}
-        await self._append(EntryKind.RESUMED, cursor, state, **fields)
+        await self._append(EntryKind.RESUMED, cursor, state, error=refusal, **fields)
         self.state = state
         if write:
             self.written.append(small)

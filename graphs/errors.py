@@ -104,6 +104,14 @@ class BusinessRuleViolation(DomainError):
     """The operation is not allowed in the present state."""
 
 
+class ApprovalRefused(BusinessRuleViolation):
+    """A person was asked whether a tool may be called, and said no. Fields: `tool`, `node`, `reason`."""
+
+
+class PermissionDenied(BusinessRuleViolation):
+    """A session lacks permissions that a tool requires; it was not called. Fields: `tool`, `missing`."""
+
+
 class IllegalTransition(BusinessRuleViolation):
     """A thread or session may not go from `source` to `target`."""
 

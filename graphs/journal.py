@@ -109,6 +109,7 @@ class PauseKind(StrEnum):
     """What a paused thread waits for."""
 
     HUMAN = "human"  #: the answer to a question
+    APPROVAL = "approval"  #: a person's word on whether a tool may be called
     TIMER = "timer"  #: a time
     ASKED = "asked"  #: that whoever has paused it resumes it
     BRANCHES = "branches"  #: threads below it, all of which are paused
@@ -126,6 +127,13 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Unix seconds at which it goes on by itself; for `branches`, the first of them to do so."""
     reason: str = ""
     """Why somebody has paused it."""
+    tool: str = ""
+    """The tool that needs approval."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether it ends with a person's answer."""
+        return self.kind in (PauseKind.HUMAN, PauseKind.APPROVAL)
 
     @property
     def passes(self) -> bool:
@@ -155,6 +163,8 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether the node, which runs at most once, has been called: it must not be again."""
     caught: ErrorInfo | None = None
     """The failure that led to the node, by an edge for errors."""
+    asks: bool = False
+    """Whether a person has to let the node call its tool before it runs."""
 
     @property
     def is_open(self) -> bool:

@@ -106,6 +106,10 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: ToolMetadata = ToolMetadata()
     at_most_once: bool = False
     """Journalled before it is called, and never called again: what a crash interrupts has failed."""
+    permissions: tuple[str, ...] = ()
+    """What a session needs to have for it: one that lacks any of these cannot call it."""
+    requires_approval: bool = False
+    """Whether a person is asked each time before a workflow calls it."""
 
 
 class ToolExecutionResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

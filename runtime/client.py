@@ -181,6 +181,7 @@ class AsyncClient:
         id: str | None = None,  # noqa: A002 - the driver API's own word
         user_id: str = "",
         metadata: Mapping[str, Any] | None = None,
+        permissions: Iterable[str] = (),
     ) -> AsyncSession:
         """Begin a session with a workflow, or find one again.
 
@@ -189,6 +190,7 @@ class AsyncClient:
             id: Id of the session; a new one is made if only `workflow` is given.
             user_id: Whose session it is.
             metadata: JSON-able values kept with it.
+            permissions: What it may call of the tools that require permissions.
 
         Raises:
             NotFoundError: No such workflow or session.
@@ -197,7 +199,8 @@ class AsyncClient:
             if id is None:
                 raise TypeError("session() needs a workflow, or the id of a session")
             return AsyncSession(self, await self._found(await self.records.session(id)))
-        session = await self._new_session(workflow, id, user_id, metadata)
+        context = SessionContext(metadata=dict(metadata or {}), permissions=tuple(permissions))
+        session = await self._new_session(workflow, id, user_id, context)
         stored = await self._connection.store.sessions.create(session)
         return AsyncSession(self, Home(stored) if id is None else await self._found(stored))
 
@@ -207,14 +210,14 @@ class AsyncClient:
         return Home(session, "" if head is None else head.host)
 
     async def _new_session(
-        self, workflow: str, session_id: str | None, user_id: str, metadata: Mapping[str, Any] | None
+        self, workflow: str, session_id: str | None, user_id: str, context: SessionContext
     ) -> Session:
         now = time.time()
         return Session(
             id=session_id if session_id is not None else new_id(),
             user_id=user_id,
             workflow_id=await self._workflow_ref(workflow),
-            context=SessionContext(metadata=dict(metadata or {})),
+            context=context,
             created_at=now,
             updated_at=now,
         )
@@ -255,7 +258,7 @@ class AsyncClient:
         running: dict[str, Home] = {}
 
         async def run(content: Mapping[str, Any]) -> ThreadResult:
-            home = Home(await self._new_session(ref, None, user_id, None))
+            home = Home(await self._new_session(ref, None, user_id, SessionContext()))
             running[home.session.id] = home
             try:
                 result = await AsyncSession(self, home).run(content, priority=priority)

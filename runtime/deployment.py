@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.executors.toolbox import spoken
 from actors.ports import WorkflowRepository
 from actors.programs import describe_program
 from actors.tools.native import tool_of
 from graphs.errors import ValidationError
 from graphs.functions import is_reference, refer, resolve
+from graphs.tools import Tool
 from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.endpoints import DataTool
 from graphs.workflow.graph import GraphModel
@@ -118,6 +120,7 @@ async def prepare(
     problems = list(_tool_problems(model, "", functions))
     if problems:
         raise invalid(f'workflow "{model.name}"', problems)
+    model = _with_approvals(model, functions)
     pinned: dict[str, GraphModel] = {}
     await _pin(model, {}, functions, workflows, pinned)
     return Deployment(models=pinned, functions=functions)
@@ -202,6 +205,31 @@ def _tool_problems(model: GraphModel, path: str, functions: Mapping[str, Callabl
                 yield from (Problem(f"{path}nodes[{index}].config.{place}", problem) for problem in error.problems)
     for index, child in enumerate(model.workflows):
         yield from _tool_problems(child, f"{path}workflows[{index}].", functions)
+
+
+def _with_approvals(model: GraphModel, functions: Mapping[str, Callable[..., Any]]) -> GraphModel:
+    """`model` and those within it with what tools say of approval, which the planner does not see, in their nodes."""
+    nodes = []
+    for node in model.nodes:
+        config = node.config
+        tools = [_tool(model, name, functions) for name in _tools_of(node).values()]
+        asking = [tool for tool in tools if tool is not None and tool.requires_approval]
+        if asking and isinstance(config, ToolCallConfig) and config.requires_approval is None:
+            config = config.model_copy(update={"requires_approval": True})
+        elif asking and isinstance(config, CallConfig):
+            names = dict.fromkeys((*config.approve, *(spoken(tool.name) for tool in asking)))
+            config = config.model_copy(update={"approve": tuple(names)})
+        nodes.append(node.model_copy(update={"config": config}))
+    children = tuple(_with_approvals(child, functions) for child in model.workflows)
+    return model.model_copy(update={"nodes": tuple(nodes), "workflows": children})
+
+
+def _tool(model: GraphModel, name: str, functions: Mapping[str, Callable[..., Any]]) -> Tool | None:
+    """The tool that a graph calls `name`; None for one that is shipped."""
+    if is_reference(name):
+        return tool_of(functions[name])
+    own = model.tool(name)
+    return None if own is None else own.described()
 
 
 async def _pin(

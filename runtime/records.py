@@ -18,6 +18,7 @@ from graphs.sessions import Session
 from graphs.state.schema import StateSchema
 from graphs.threads import MAIN, ThreadState, child_thread_id, path_of, session_of
 from graphs.workflow.answers import answer_schema
+from graphs.workflow.approvals import APPROVAL_SCHEMA
 from runtime import events as facts
 from runtime.results import StateDict, ThreadResult
 
@@ -85,10 +86,12 @@ class Records:
         """
         head = await self.thread(thread_id)
         pause = head.cursor.pause
-        if pause is None or pause.kind is not PauseKind.HUMAN:
+        if pause is None or not pause.asks:
             raise BusinessRuleViolation(
                 f"thread {thread_id} asks nothing: it is {head.cursor.status}", thread_id=thread_id
             )
+        if pause.kind is PauseKind.APPROVAL:
+            return APPROVAL_SCHEMA
         return answer_schema(await self._catalog.plan(head.thread.workflow), pause.node)
 
     async def state(self, thread_id: str, *, at: int | None = None) -> StateDict:

@@ -93,9 +93,11 @@ class SyncClient:
         id: str | None = None,  # noqa: A002 - the driver API's own word
         user_id: str = "",
         metadata: Mapping[str, Any] | None = None,
+        permissions: Iterable[str] = (),
     ) -> SessionHandle:
         """See `AsyncClient.session`."""
-        session = self._run(self._client.session(workflow, id=id, user_id=user_id, metadata=metadata))
+        options: dict[str, Any] = {"user_id": user_id, "metadata": metadata, "permissions": permissions}
+        session = self._run(self._client.session(workflow, id=id, **options))
         return SessionHandle(self, session)
 
     def thread(self, thread_id: str) -> ThreadHandle:

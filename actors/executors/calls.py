@@ -8,20 +8,17 @@ from typing import Any
 import msgspec
 
 from actors.errors import ToolError
+from actors.executors.permissions import Permissions
 from actors.executors.runner import NodeContext
 from actors.executors.toolbox import Toolbox
 from actors.tools.service import execute
-from graphs.errors import ErrorInfo, GreenroomError
-from graphs.messages import Message, ToolCall
+from graphs.errors import ApprovalRefused, ErrorInfo, GreenroomError, PermissionDenied
+from graphs.messages import Message
 from graphs.suggest import did_you_mean
 from graphs.tools import Tool
+from graphs.workflow.items import call_in
 from graphs.workflow.node import CallConfig
-from graphs.workflow.plan import ITEM, Plan
-
-
-def call_in(state: Mapping[str, Any]) -> ToolCall:
-    """The call that is the item of a map."""
-    return ToolCall.model_validate(state[ITEM], from_attributes=True)
+from graphs.workflow.plan import Plan
 
 
 def tool_called(toolbox: Toolbox, plan: Plan, config: CallConfig, state: Mapping[str, Any]) -> Tool | None:
@@ -31,7 +28,12 @@ def tool_called(toolbox: Toolbox, plan: Plan, config: CallConfig, state: Mapping
 
 
 async def answer_call(
-    toolbox: Toolbox, plan: Plan, config: CallConfig, state: Mapping[str, Any], context: NodeContext
+    toolbox: Toolbox,
+    permissions: Permissions,
+    plan: Plan,
+    config: CallConfig,
+    state: Mapping[str, Any],
+    context: NodeContext,
 ) -> Message:
     """Run the tool that is called, and put into a message what it brought or what went wrong.
 
@@ -43,6 +45,8 @@ async def answer_call(
     error: ErrorInfo | None
     known = toolbox.offered(plan, config.tools)
     try:
+        if isinstance(context.error, ApprovalRefused):
+            raise context.error
         arguments = msgspec.json.decode(call.arguments or "{}", type=dict[str, Any])
         if call.name not in known:
             raise ToolError(
@@ -50,6 +54,7 @@ async def answer_call(
                 tool=call.name,
             )
         tool, executor = known[call.name]
+        await permissions.check(tool, context.session_id)
         result = await context.log.tool(
             lambda: execute(tool, executor, arguments, idempotency_key=context.idempotency_key),
             tool.name,
@@ -59,8 +64,8 @@ async def answer_call(
         content, error = _text(result.output), result.error
     except msgspec.MsgspecError as misfit:
         error = ToolError(f"{call.name}: its arguments are no JSON object: {misfit}", tool=call.name).info()
-    except ToolError as unknown:
-        error = unknown.info()
+    except (ToolError, PermissionDenied, ApprovalRefused) as refused:
+        error = refused.info()
     if error is not None:
         if config.on_tool_error == "fail":
             raise GreenroomError.from_info(error)

@@ -11,6 +11,7 @@ import msgspec
 from actors.catalog import Catalog
 from actors.errors import ModelError, OutputInvalid
 from actors.executors.live import LiveReporter
+from actors.executors.permissions import Permissions
 from actors.executors.runner import NodeContext, NodeOutput
 from actors.executors.toolbox import Toolboxes, offer_of
 from actors.llm.client import ChatRequest, ChatResponse
@@ -36,12 +37,20 @@ class LlmRunner:
         catalog: Tells the models of a workflow.
         models: Those of workflows that nobody has deployed since the cluster started.
         toolboxes: The tools that models may be offered.
+        permissions: Tells which of them the models of a session are offered.
     """
 
-    def __init__(self, catalog: Catalog, models: Mapping[str, ModelSettings], toolboxes: Toolboxes) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        models: Mapping[str, ModelSettings],
+        toolboxes: Toolboxes,
+        permissions: Permissions,
+    ) -> None:
         self._catalog = catalog
         self._default_models = models
         self._toolboxes = toolboxes
+        self._permissions = permissions
         self._services: dict[bytes, ModelService] = {}
         """Encoded settings -> service: drivers with the same configuration share connections."""
 
@@ -53,7 +62,8 @@ class LlmRunner:
         assert isinstance(config, LlmConfig)
         messages = _messages(config, state)
         toolbox = await self._toolboxes.of(plan)
-        tools = tuple(offer_of(tool) for tool, _ in toolbox.offered(plan, config.tools).values())
+        known = [tool for tool, _ in toolbox.offered(plan, config.tools).values()]
+        tools = tuple(map(offer_of, await self._permissions.allowed(known, context.session_id)))
         must_answer = config.max_rounds is not None and rounds_of(messages) >= config.max_rounds
         request = ChatRequest(
             messages=tuple(messages),

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from actors.executors.calls import answer_call, tool_called
 from actors.executors.live import LiveReporter
+from actors.executors.permissions import Permissions
 from actors.executors.runner import NodeContext, NodeOutput
 from actors.executors.toolbox import Toolboxes
 from actors.protocol import RunTool, ToolDone
@@ -32,11 +33,15 @@ class ToolRunner:
 
     Args:
         toolboxes: The tools.
+        permissions: Tells what sessions may call.
         unpack: Opens packed functions.
     """
 
-    def __init__(self, toolboxes: Toolboxes, unpack: Callable[[bytes], Mapping[str, Any]]) -> None:
+    def __init__(
+        self, toolboxes: Toolboxes, permissions: Permissions, unpack: Callable[[bytes], Mapping[str, Any]]
+    ) -> None:
         self._toolboxes = toolboxes
+        self._permissions = permissions
         self._unpack = lru_cache(maxsize=_KEPT_COUNT)(unpack)
 
     async def run(
@@ -46,10 +51,11 @@ class ToolRunner:
         config = node.config
         toolbox = await self._toolboxes.of(plan)
         if isinstance(config, CallConfig):
-            return NodeOutput({RESULT: await answer_call(toolbox, plan, config, state, context)})
+            return NodeOutput({RESULT: await answer_call(toolbox, self._permissions, plan, config, state, context)})
         assert isinstance(config, ToolCallConfig)
         arguments = render_value(config.arguments, state)
         tool, executor = toolbox.of(plan, config.tool)
+        await self._permissions.check(tool, context.session_id)
         result = await context.log.tool(
             lambda: execute(tool, executor, arguments, idempotency_key=context.idempotency_key),
             tool.name,

@@ -26,8 +26,10 @@ def tool(
     version: str = "1.0.0",
     author: str | None = None,
     at_most_once: bool = False,
+    permissions: Iterable[str] = (),
+    requires_approval: bool = False,
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
-def tool(
+def tool(  # noqa: PLR0913 - what can be said of a tool
     function: Callable[..., Any] | None = None,
     /,
     *,
@@ -37,6 +39,8 @@ def tool(
     version: str = "1.0.0",
     author: str | None = None,
     at_most_once: bool = False,
+    permissions: Iterable[str] = (),
+    requires_approval: bool = False,
 ) -> Any:
     """Make a function a tool; it stays the function it is. Works bare (`@tool`) and with options (`@tool(tags=...)`).
 
@@ -51,6 +55,8 @@ def tool(
         version: A changed signature needs a new one.
         author: Who wrote it.
         at_most_once: Never call it again after a call of which the outcome is unknown: such a step fails.
+        permissions: What a session needs to have for it: one that lacks any of these cannot call it.
+        requires_approval: Ask a person each time before a workflow calls it.
 
     Raises:
         ValidationError: Listing everything that keeps the function from being a tool.
@@ -60,7 +66,15 @@ def tool(
         if not inspect.isfunction(target):
             raise TypeError("@tool decorates functions; register other callables as they are")
         metadata = ToolMetadata(version=version, author=author, tags=tuple(tags))
-        described = _describe(target, name or target.__name__, description, metadata, at_most_once=at_most_once)
+        described = _describe(
+            target,
+            name or target.__name__,
+            description,
+            metadata,
+            at_most_once=at_most_once,
+            permissions=tuple(permissions),
+            requires_approval=requires_approval,
+        )
         setattr(target, _ATTRIBUTE, described)
         return target
 
@@ -84,8 +98,7 @@ def _describe(
     name: str,
     description: str | None,
     metadata: ToolMetadata,
-    *,
-    at_most_once: bool = False,
+    **rules: Any,
 ) -> Tool:
     signature = read_signature(function, name)
     described = Tool(
@@ -99,7 +112,7 @@ def _describe(
             author=metadata.author,
             tags=metadata.tags,
         ),
-        at_most_once=at_most_once,
+        **rules,
     )
     problems = validate_tool_config(described)
     if problems:

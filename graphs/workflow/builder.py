@@ -130,6 +130,7 @@ class GraphBuilder(GraphDraft):
         retry: int | RetryPolicy | None = None,
         timeout_s: float | None = None,
         at_most_once: bool = False,
+        requires_approval: bool | None = None,
     ) -> None:
         """Add a node that calls a tool.
 
@@ -143,10 +144,18 @@ class GraphBuilder(GraphDraft):
             retry: See `node`.
             timeout_s: See `node`.
             at_most_once: See `node`.
+            requires_approval: Whether a person is asked before the tool is called; None: as the tool says.
         """
         label = f'node "{name}"'
         ref = self._use(f"{label}.tool", tool)
-        config = self._make(ToolCallConfig, label, tool=ref, arguments=dict(arguments or {}), into=into)
+        config = self._make(
+            ToolCallConfig,
+            label,
+            tool=ref,
+            arguments=dict(arguments or {}),
+            into=into,
+            requires_approval=requires_approval,
+        )
         self._add(
             name,
             config,

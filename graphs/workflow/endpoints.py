@@ -59,6 +59,10 @@ class _DataTool(_Data):
     tags: tuple[str, ...] = ()
     at_most_once: bool = False
     """Journalled before it is called, and never called again: what a crash interrupts has failed."""
+    permissions: tuple[str, ...] = ()
+    """What a session needs to have for it."""
+    requires_approval: bool = False
+    """Whether a person is asked each time before a workflow calls it."""
     parameters: dict[str, dict[str, Json]] = {}
     """Parameter -> JSON schema of its argument, such as `{"type": "integer", "default": 3}`."""
     required: tuple[str, ...] | None = None
@@ -82,6 +86,8 @@ class _DataTool(_Data):
                 description=self.description, version=self.version, author=self.author, tags=self.tags
             ),
             at_most_once=self.at_most_once,
+            permissions=self.permissions,
+            requires_approval=self.requires_approval,
         )
 
     def _definition(self, name: str, schema: Mapping[str, Any]) -> ParameterDefinition:

@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphs.errors import StateInvalid
+from graphs.messages import ToolCall
 from graphs.state.containers import ListType, MapType, StructType
 from graphs.state.schema import StateSchema
 from graphs.state.types import JSON, ValueType
 from graphs.suggest import did_you_mean
 from graphs.workflow.template import lookup, steps
+
+ITEM = "item"
+"""Channel in which the node that a map runs has the item."""
+
+
+def call_in(state: Mapping[str, Any]) -> ToolCall:
+    """The tool call of a model that is the item. Raises `NotLoaded` if there is only a reference."""
+    return ToolCall.model_validate(lookup(ITEM, state), from_attributes=True)
 
 
 def channel_of(over: str) -> str:

@@ -89,7 +89,7 @@ class Move:
             case ForkConfig():
                 return self.leave(_replace(cursor, steps=cursor.steps + 1), target, usage)
             case _:
-                return _replace(cursor, node=target)
+                return _replace(cursor, node=target, asks=plan.asks(target, self.state))
 
     def _map(self, cursor: Cursor, node: str, config: MapConfig) -> Cursor:
         """Begin the map at `node`."""

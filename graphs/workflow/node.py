@@ -92,6 +92,8 @@ class ToolCallConfig(_Config):
     """Argument name -> value; strings are templates over the state. A lone `{channel}` keeps the channel's type."""
     into: str | None = None
     """Channel the output is written to; None drops it."""
+    requires_approval: bool | None = None
+    """Whether a person is asked before the tool is called. None: as the tool says."""
 
 
 class CallConfig(_Config):
@@ -105,6 +107,8 @@ class CallConfig(_Config):
     """Tools that may be called, as `LlmConfig.tools` names them."""
     on_tool_error: Literal["tell", "fail"] = "tell"
     """When arguments do not fit or the tool fails: the model is told in place of a result, or the node fails."""
+    approve: tuple[str, ...] = ()
+    """What models call those of the tools that a person has to allow each time; deploying adds those that say so."""
 
 
 class ForkConfig(_Config):

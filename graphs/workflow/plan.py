@@ -15,7 +15,7 @@ from graphs.state.schema import StateSchema
 from graphs.workflow.conditions import Expression, PythonPredicate, compile_condition
 from graphs.workflow.edge import Edge
 from graphs.workflow.graph import GraphModel
-from graphs.workflow.items import type_at
+from graphs.workflow.items import ITEM, call_in, type_at
 from graphs.workflow.node import (
     CallConfig,
     ForkConfig,
@@ -30,7 +30,6 @@ from graphs.workflow.node import (
 from graphs.workflow.routing import SHIPPED_ROUTES, BoundRoute, RouteContext, RouteRegistry
 from graphs.workflow.topology import fork_joins, successors
 
-ITEM = "item"
 RESULT = "result"
 
 
@@ -91,6 +90,25 @@ class Plan:
     @cached_property
     def _functions(self) -> dict[str, Callable[..., Any]]:
         return dict(self.functions)
+
+    def asks(self, node_id: str, state: Mapping[str, Any]) -> bool:
+        """Whether a person is asked before this node runs in `state`.
+
+        Raises:
+            NotLoaded: That hangs on values of which the state has only references.
+        """
+        match self.nodes[node_id].config:
+            case ToolCallConfig(requires_approval=True):
+                return True
+            case CallConfig(approve=names) if names:
+                return call_in(state).name in names
+            case _:
+                return False
+
+    def tells(self, node_id: str) -> bool:
+        """Whether a model is told when a person refuses what this node is to call, in place of a result."""
+        config = self.nodes[node_id].config
+        return isinstance(config, CallConfig) and config.on_tool_error == "tell"
 
     @cached_property
     def nodes(self) -> dict[str, Node]:

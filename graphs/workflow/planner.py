@@ -81,6 +81,8 @@ class Resumed:
     """The thread goes on; the state holds the answer, if a person was asked."""
 
     usage: Usage = field(default_factory=Usage)
+    refusal: ErrorInfo | None = None
+    """Why the node must not call its tool, if a person was asked that and said no."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ class RunBranches:
 
 @dataclass(frozen=True, slots=True)
 class PauseAt:
-    """Pause at this node, which asks a person or waits for a time."""
+    """Pause at this node, which asks a person or waits for a time, or whose tool needs a person's approval."""
 
     node: str
     kind: NodeType
@@ -173,7 +175,8 @@ def command(plan: Plan, cursor: Cursor) -> Command:
         return RunBranches(cursor.fork)
     if cursor.node is not None:
         kind = plan.kind(cursor.node)
-        return RunNode(cursor.node, kind.executor) if kind.executable else PauseAt(cursor.node, kind)
+        runs = kind.executable and not cursor.asks
+        return RunNode(cursor.node, kind.executor) if runs else PauseAt(cursor.node, kind)
     if cursor.error is not None:
         return FinishTurn(ThreadState.FAILED, cursor.error)
     return FinishTurn(ThreadState.COMPLETED)
@@ -218,7 +221,7 @@ def advance(
             return _interrupted(move, cursor, event)
         case TurnFinished(status, error):
             check_transition(cursor.status, status)
-            done = _replace(cursor, node=None, fork=None, pause=None, started=False, caught=None)
+            done = _replace(cursor, node=None, fork=None, pause=None, started=False, caught=None, asks=False)
             return _replace(done, status=status, error=error)
         case _:
             assert_never(event)
@@ -245,8 +248,8 @@ def _interrupted(move: Move, cursor: Cursor, event: Paused | Resumed | Branched 
         case Paused(pause):
             check_transition(cursor.status, ThreadState.PAUSED)
             return _replace(cursor, status=ThreadState.PAUSED, pause=pause)
-        case Resumed(usage):
-            return _resumed(move, cursor, usage)
+        case Resumed():
+            return _resumed(move, cursor, event)
         case Branched():
             return _branched(move, event)
         case Restored(restored):
@@ -257,10 +260,10 @@ def _interrupted(move: Move, cursor: Cursor, event: Paused | Resumed | Branched 
 
 def _done(cursor: Cursor) -> Cursor:
     """`cursor` behind its node or fork."""
-    return _replace(cursor, node=None, fork=None, steps=cursor.steps + 1, started=False, caught=None)
+    return _replace(cursor, node=None, fork=None, steps=cursor.steps + 1, started=False, caught=None, asks=False)
 
 
-def _resumed(move: Move, cursor: Cursor, usage: Usage) -> Cursor:
+def _resumed(move: Move, cursor: Cursor, event: Resumed) -> Cursor:
     if cursor.pause is None:
         raise IllegalTransition(
             f"a {cursor.status} thread cannot be resumed; it is not paused",
@@ -270,13 +273,20 @@ def _resumed(move: Move, cursor: Cursor, usage: Usage) -> Cursor:
     running = _replace(cursor, status=ThreadState.RUNNING, pause=None)
     if cursor.pause.kind in (PauseKind.HUMAN, PauseKind.TIMER):
         assert cursor.node is not None
-        return move.leave(_done(running), cursor.node, usage)
-    return running
+        return move.leave(_done(running), cursor.node, event.usage)
+    if event.refusal is not None:
+        assert cursor.node is not None
+        if move.plan.tells(cursor.node):
+            return _replace(running, asks=False, caught=event.refusal)
+        return move.catch(_done(running), cursor.node, event.refusal)
+    return _replace(running, asks=cursor.asks and cursor.pause.kind is not PauseKind.APPROVAL)
 
 
 def _branched(move: Move, event: Branched) -> Cursor:
     """Where a branch begins: a fork that is open there is opened anew, with branches of its own."""
     at = _replace(event.entry.cursor, started=False)
+    if at.node is not None:  # what was approved is the call of another thread
+        at = _replace(at, asks=move.plan.asks(at.node, move.state))
     if at.pause is not None and (event.updated or at.pause.kind not in (PauseKind.HUMAN, PauseKind.TIMER)):
         # Nobody else pauses a branch, and no thread below it is paused. Another state may ask another question.
         at = _replace(at, status=ThreadState.RUNNING, pause=None)
@@ -302,7 +312,8 @@ def _chosen_anew(move: Move, event: Branched, at: Cursor) -> Cursor:
             return move.leave(again, left, usage)
         case EntryKind.JOINED if left is not None:
             return move.leave_fork(again, left, usage)
-        case EntryKind.STEP_FAILED if left is not None and at.caught is not None:
+        case EntryKind.STEP_FAILED | EntryKind.RESUMED if left not in (None, at.node) and at.caught is not None:
+            assert left is not None
             return move.catch(again, left, at.caught)
         case _ if at.fork is not None and not at.fork.targets:  # the items of a map may be others
             return move.enter(_replace(again, caught=at.caught), at.fork.node, usage)
@@ -314,7 +325,7 @@ def _restored(cursor: Cursor, restored: Cursor) -> Cursor:
     """At rest in the turn it is in, whatever turn the restored state is from; a question is asked again."""
     status = ThreadState.COMPLETED
     pause = None
-    if restored.pause is not None and restored.pause.kind is PauseKind.HUMAN:
+    if restored.pause is not None and restored.pause.asks:
         status, pause = ThreadState.PAUSED, restored.pause
     return _replace(
         cursor,
@@ -325,5 +336,6 @@ def _restored(cursor: Cursor, restored: Cursor) -> Cursor:
         error=None,
         started=False,
         caught=None,
+        asks=restored.asks and pause is not None,
         steps=restored.steps,
     )

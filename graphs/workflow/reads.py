@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from graphs.workflow.items import ITEM
 from graphs.workflow.node import CallConfig, FunctionConfig, HumanConfig, LlmConfig, Node, ToolCallConfig
-from graphs.workflow.plan import ITEM
 from graphs.workflow.template import fields
 
 

@@ -125,7 +125,7 @@ def _interruption(event: Branched | Restored | Paused | Resumed) -> str:
 
 def _waits_for(pause: Pause) -> str:
     match pause.kind:
-        case PauseKind.HUMAN:
+        case PauseKind.HUMAN | PauseKind.APPROVAL:
             return pause.question
         case PauseKind.TIMER:
             assert pause.until is not None

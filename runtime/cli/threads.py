@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from actors.ports import Head
-from graphs.journal import PauseKind
 from graphs.threads import session_of
 from runtime.cli.facts import EventPrinter
 from runtime.cli.output import JsonFlag, Output
@@ -102,7 +101,7 @@ async def thread_document(records: Records, thread_id: str) -> dict[str, Any]:
     pause = head.cursor.pause
     if pause is not None:
         document["pause"] = plain(pause)
-        if pause.kind is PauseKind.HUMAN:
+        if pause.asks:
             document["pause"]["answer"] = await records.answer_schema(thread_id)
     return document
 

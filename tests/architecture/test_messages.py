@@ -34,7 +34,7 @@ SAMPLES: dict[Any, Any] = {
     ThreadState: ThreadState.CANCELLED,
     ThreadPriority: ThreadPriority.CRITICAL,
     Durability: Durability.EXIT,
-    Pause: Pause(kind=PauseKind.TIMER, node="n", question="q", until=1.5, reason="r"),
+    Pause: Pause(kind=PauseKind.TIMER, node="n", question="q", until=1.5, reason="r", tool="t"),
     Cursor: Cursor(
         turn=2,
         status=ThreadState.RUNNING,

@@ -43,6 +43,25 @@ RESTART_S = 0.2
 PATIENCE_S = 600.0
 """Virtual seconds after which a thread counts as stuck."""
 
+MODELS = {
+    "default": {
+        "provider": "scripted",
+        "replies": {
+            "": [
+                {
+                    "tool_calls": [
+                        {"name": "pay", "arguments": {"amount": 7}},
+                        {"name": "calculator", "arguments": {"expression": "6 * 7"}},
+                        {"name": "pay", "arguments": {"amount": 100}},
+                    ]
+                },
+                "Done.",
+            ]
+        },
+    }
+}
+"""A model that asks for three tools, and then for no more."""
+
 _owner: contextvars.ContextVar[Life | None] = contextvars.ContextVar("owner", default=None)
 
 
@@ -390,7 +409,7 @@ class Driver(AsyncClient):
     """A driver that is a process of its own."""
 
     def __init__(self, world: CrashWorld, address: str, **options: Any) -> None:
-        self.config = load(models={"default": {"provider": "scripted"}}, **options)
+        self.config = load(models=MODELS, **options)
         self._world = world
         self.life = world.lives[address] = Life(address)
         models = actor_settings(self.config, "memory://").models
@@ -402,7 +421,7 @@ class Driver(AsyncClient):
 async def crashing(crash: Crash | None, **options: Any) -> AsyncIterator[tuple[Driver, CrashWorld]]:
     """A Greenroom with a driver, of which nothing may be left in the end."""
     random.seed(1)
-    config = load(models={"default": {"provider": "scripted"}}, **options)
+    config = load(models=MODELS, **options)
     world = CrashWorld(actor_settings(config, "memory://"), MemoryStore(), crash)
     await world.spawn(SUPERVISOR, SUPERVISOR)
     driver = Driver(world, DRIVER, **options)

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel
 
 from graphs.errors import BusinessRuleViolation
-from runtime import END, START, Graph, add, append
+from graphs.messages import Message
+from runtime import END, START, Graph, add, add_messages, append, tool
 from runtime.client import AsyncClient
 from runtime.results import ThreadResult
 
@@ -25,6 +26,10 @@ class Board(BaseModel):
     squares: list[int] = []
     notes: Annotated[list[str], append] = []
     points: Annotated[int, add] = 0
+
+
+class Talk(BaseModel):
+    messages: Annotated[list[Message], add_messages] = []
 
 
 SESSION = "companion"
@@ -337,10 +342,76 @@ async def answer_all(client: AsyncClient) -> ThreadResult:
     thread = await client.thread(session.thread)
     while (result := await thread.result()).pause is not None:
         for head in await session.threads():
-            if head.cursor.pause is not None and head.cursor.pause.kind == "human":
-                await (await client.thread(head.thread.id)).answer(ANSWER)
+            pause = head.cursor.pause
+            if pause is not None and pause.asks:
+                answer = ANSWER if pause.kind == "human" else "100" not in pause.question
+                await (await client.thread(head.thread.id)).answer(answer)
         await asyncio.sleep(0.1)
     return result
+
+
+def approving(*, at_most_once: bool) -> Callable[[], list[Graph]]:
+    """Calls of tools that a person has to allow: one that is allowed, and one that is refused."""
+
+    def build() -> list[Graph]:
+        calls.clear()
+        g = Graph("w", state=Board)
+        options: dict[str, Any] = {"tool": pay, "into": "notes"}
+        g.tool("pay", arguments={"amount": "{n}"}, at_most_once=at_most_once, **options)
+        g.tool("overpay", arguments={"amount": 100}, **options)
+        line(g, "a", to="pay")
+        line(g, "b", at="pay", to="overpay")
+        g.edge("overpay", END)
+        g.node(rescue, name="rescue")
+        g.edge("pay", "rescue", on_error=True)
+        g.edge("overpay", "rescue", on_error=True)
+        g.edge("rescue", END)
+        return [g]
+
+    return build
+
+
+@tool(requires_approval=True)
+async def pay(amount: int, idempotency_key: str | None) -> str:
+    """Pay."""
+    calls[f"{amount} {idempotency_key}"] += 1
+    await asyncio.sleep(0.02)
+    return f"paid {amount}"
+
+
+async def approved(client: AsyncClient) -> list[ThreadResult]:
+    session = await client.session("w", id=SESSION)
+    paused = await session.run({"n": 7})
+    return [paused, await answer_all(client)]
+
+
+def paid_once(state: dict[str, Any]) -> bool:
+    """What was allowed was called once at most, and what was refused not at all."""
+    allowed = {call.partition(" ")[0] for call in calls} <= {"7"} and set(calls.values()) <= {1}
+    whole = ["a", "paid 7", "b", "the call of tool pay was refused"]
+    notes = state["notes"]
+    return allowed and (notes in (["a"], whole) or (len(notes) == 2 and "runs at most once" in notes[1]))
+
+
+def approving_agent() -> list[Graph]:
+    """An agent that asks for three calls: one that is allowed, one that is refused, and one that needs nobody."""
+    g = Graph("w", state=Talk)
+    g.agent("helper", messages="messages", tools=["calculator", pay])
+    g.edge(START, "helper")
+    g.edge("helper", END)
+    return [g]
+
+
+async def approved_agent(client: AsyncClient) -> list[ThreadResult]:
+    session = await client.session("w", id=SESSION)
+    await session.run({"messages": [Message(role="user", content="go")]})
+    return [await answer_all(client)]
+
+
+def answered_right(state: dict[str, Any]) -> bool:
+    """The seqs in the ids of messages hang on how often the thread above has paused."""
+    told = [message.content for message in state["messages"]]
+    return told == ["go", "", "paid 7", "42", "Error: the call of tool pay was refused", "Done."]
 
 
 def asking_below() -> list[Graph]:
@@ -458,6 +529,9 @@ SCENARIOS: dict[str, Scenario] = {
     "at most once, async": Scenario(once, partial(one_turn, durability="async"), is_exact=False, may=called_once),
     "at most once on exit": Scenario(once, partial(one_turn, durability="exit"), is_exact=False, may=called_once),
     "question": Scenario(asking, answered),
+    "approval": Scenario(approving(at_most_once=False), approved),
+    "approval, at most once": Scenario(approving(at_most_once=True), approved, is_exact=False, may=paid_once),
+    "approval of an agent's calls": Scenario(approving_agent, approved_agent, is_exact=False, may=answered_right),
     "questions below": Scenario(asking_below, answered_below, is_exact=False),
     "questions and times in branches": Scenario(asking_branches, answered, is_exact=False),
     "subworkflow": Scenario(subworkflow, answered),

@@ -26,6 +26,7 @@ from graphs.workflow.node import (
     Node,
     NodeConfig,
     SubworkflowConfig,
+    ToolCallConfig,
     WaitConfig,
 )
 from graphs.workflow.plan import Plan
@@ -43,9 +44,12 @@ KINDS: list[NodeConfig] = [
     SubworkflowConfig(workflow="other"),
     MapConfig(over="items", workflow="other", into="items"),
     ForkConfig(),
+    ToolCallConfig(tool="t", requires_approval=True),
 ]
 NEVER_FAIL = ("wait",)
+PAUSES = {"human": PauseKind.HUMAN, "wait": PauseKind.TIMER, "tool": PauseKind.APPROVAL}
 ERROR = ErrorInfo(code="ValueError", message="no")
+REFUSAL = ErrorInfo(code="ApprovalRefused", message="no")
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Cursor)
 
@@ -128,8 +132,10 @@ class Simulation:
                 failed = node in self.broken
                 self.happens(thread, planner.NodeFailed(ERROR) if failed else planner.NodeFinished())
             case planner.PauseAt(node, kind):
-                pause = Pause(kind=PauseKind.HUMAN if kind == "human" else PauseKind.TIMER, node=node)
-                self.happens(thread, planner.NodeFailed(ERROR) if node in self.broken else planner.Paused(pause))
+                assert thread.cursor.asks == (kind == "tool")
+                fails = node in self.broken and kind != "tool"
+                pause = Pause(kind=PAUSES[kind], node=node)
+                self.happens(thread, planner.NodeFailed(ERROR) if fails else planner.Paused(pause))
             case planner.RunBranches(fork) if fork.targets:
                 thread.join = Join(node=fork.node, size=fork.size, policy=self.plan.join_policy(fork.node)[0])
                 self.perform(thread, thread.join.open())
@@ -140,8 +146,11 @@ class Simulation:
                 self.happens(thread, planner.TurnFinished(status, error))
                 self.tell_parent(thread)
             case planner.Wait():
+                pause = thread.cursor.pause
                 assert thread.cursor.status is ThreadState.PAUSED
-                self.happens(thread, planner.Resumed())
+                assert pause is not None
+                is_refused = pause.kind is PauseKind.APPROVAL and self.chance.random() < 0.5
+                self.happens(thread, planner.Resumed(refusal=REFUSAL if is_refused else None))
 
     def tell_parent(self, thread: Simulated) -> None:
         if thread.parent is None:
@@ -239,7 +248,8 @@ def test_a_branch_from_any_entry_of_any_thread_ends(simulation: Simulation, choi
     other.happens(branch, planner.Branched(entry, updated, inner=thread.parent is not None))
 
     if not updated and cursor.status is ThreadState.RUNNING and cursor.fork is None:
-        assert branch.cursor == cursor
+        asks = cursor.node is not None and simulation.plan.asks(cursor.node, simulation.state)
+        assert branch.cursor == msgspec.structs.replace(cursor, asks=asks)
     while other.runnable:
         running = other.runnable.pop()
         if not running.cursor.status.finished:

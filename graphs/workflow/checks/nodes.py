@@ -15,7 +15,7 @@ from graphs.workflow.checks.answers import check_answer_type
 from graphs.workflow.checks.models import check_call, check_llm
 from graphs.workflow.checks.scope import Scope
 from graphs.workflow.checks.workflows import check_item_workflow, check_subworkflow
-from graphs.workflow.items import channel_of, type_at
+from graphs.workflow.items import ITEM, channel_of, type_at
 from graphs.workflow.node import (
     CallConfig,
     ForkConfig,
@@ -28,7 +28,7 @@ from graphs.workflow.node import (
     ToolCallConfig,
     WaitConfig,
 )
-from graphs.workflow.plan import ITEM, RESULT
+from graphs.workflow.plan import RESULT
 from graphs.workflow.problems import Problem
 
 RESERVED = frozenset({START, END, "START", "END"})

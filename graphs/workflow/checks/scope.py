@@ -12,6 +12,7 @@ from graphs.functions import is_reference, resolve
 from graphs.journal import END, START
 from graphs.state.schema import StateSchema
 from graphs.workflow.graph import GraphModel
+from graphs.workflow.items import ITEM
 from graphs.workflow.node import (
     CallConfig,
     ForkConfig,
@@ -23,7 +24,6 @@ from graphs.workflow.node import (
     SubworkflowConfig,
     WaitConfig,
 )
-from graphs.workflow.plan import ITEM
 from graphs.workflow.problems import Problem, unknown
 from graphs.workflow.routing import RouteRegistry
 from graphs.workflow.template import fields
