@@ -247,6 +247,9 @@ class WorkflowRepository(Protocol):
     async def save(self, ref: str, spec: bytes, *, at: float) -> None:
         """Store the spec of `id@version+build`, and make it what `id@version` and `id` name. `at` is Unix seconds."""
 
+    async def resolve(self, ref: str) -> str | None:
+        """The build that `get` would give, without its spec."""
+
     async def save_program(self, ref: str, program: bytes) -> None:
         """Store where the Python functions of a build are written (see `programs.py`)."""
 

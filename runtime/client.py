@@ -161,8 +161,8 @@ class AsyncClient:
             self._ready.update(graphs)
 
     async def _workflow_ref(self, workflow: str) -> str:
-        found = await self._connection.store.workflows.get(workflow)
-        if found is None:
+        ref = await self._connection.store.workflows.resolve(workflow)
+        if ref is None:
             known = await self._connection.store.workflows.list()
             hint = did_you_mean(workflow, [ref.partition("@")[0] for ref in known])
             raise NotFoundError(
@@ -170,7 +170,7 @@ class AsyncClient:
                 kind="workflow",
                 key=workflow,
             )
-        return found[0]
+        return ref
 
     # --- sessions and threads ---------------------------------------------------------------------------------------
 

@@ -145,6 +145,11 @@ class MemoryWorkflows:
         blob = self.records.get(ref)
         return None if blob is None else (ref, open_bytes(blob, key=f"{keys.WORKFLOWS} {ref}"))
 
+    async def resolve(self, ref: str) -> str | None:
+        """The build that `get` would give, without its spec."""
+        ref = self._latest.get(ref, ref)
+        return ref if ref in self.records else None
+
     async def save_program(self, ref: str, program: bytes) -> None:
         """Store where the Python functions of a build are written."""
         self.programs[ref] = seal_bytes(program)

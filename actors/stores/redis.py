@@ -33,7 +33,7 @@ class RedisStore:
         self.snapshots = RedisSnapshots(link)
         self.upkeep = RedisUpkeep(link)
         self.cache = RedisCacheAdapter(link)
-        self.workflows = RedisWorkflows(link)
+        self.workflows = RedisWorkflows(link, self._writer)
         self.history = History(RedisRows(link))
 
     @classmethod

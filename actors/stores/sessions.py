@@ -36,9 +36,13 @@ class RedisSessions:
 
     async def create(self, session: Session) -> Session:
         """Store unless the id exists; the stored one is returned."""
-        blob = await self._link.run(partial(self._create, session))
+        indexes = keys.SESSIONS, keys.user_sessions(session.user_id), keys.ACTIVE
+        args = SESSION.encode(session), session.id, repr(session.created_at)
+        blob = await self._writer.script("begin", [keys.session(session.id), *indexes], args)
+        if blob is None:
+            return session
         stored = open_session(session.id, blob)
-        # Also when it existed: whoever stored it may have died before this.
+        # Whoever stored it, with an interaction, may have died before this.
         await self._link.run(partial(self._index, stored))
         return stored
 
@@ -128,14 +132,6 @@ class RedisSessions:
             pipeline.hget(keys.inputs(session_id), str(turn))
             found: Sequence[bytes | None] = await pipeline.execute()
             return found
-
-    async def _create(self, session: Session) -> bytes:
-        key = keys.session(session.id)
-        async with self._link.client.pipeline(transaction=False) as pipeline:
-            pipeline.hsetnx(key, _FIELD, SESSION.encode(session))
-            pipeline.hget(key, _FIELD)
-            blob: bytes = (await pipeline.execute())[-1]
-            return blob
 
     async def _save(self, session: Session, before: Session | None) -> None:
         async with self._link.client.pipeline(transaction=False) as pipeline:

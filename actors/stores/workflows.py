@@ -8,13 +8,15 @@ from functools import partial
 from actors.stores import keys
 from actors.stores.link import RedisLink
 from actors.stores.records import open_bytes, seal_bytes
+from actors.stores.writer import ScriptWriter
 
 
 class RedisWorkflows:
     """Stored workflow specs (port `WorkflowRepository`)."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisLink, writer: ScriptWriter) -> None:
         self._link = link
+        self._writer = writer
 
     async def save(self, ref: str, spec: bytes, *, at: float) -> None:
         """Store the spec of a build, and make it what `id@version` and `id` name. `at` is Unix seconds."""
@@ -22,13 +24,18 @@ class RedisWorkflows:
 
     async def get(self, ref: str) -> tuple[str, bytes] | None:
         """(ref, spec) of a build, or of the one saved last if `ref` is an alias. Raises `CorruptRecord`."""
-        if "+" not in ref:
-            latest = await self._link.run(lambda: self._link.client.hget(keys.WORKFLOW_INDEX, f"latest:{ref}"))
-            if latest is None:
-                return None
-            ref = latest.decode()
-        blob = await self._link.run(lambda: self._link.client.hget(keys.WORKFLOWS, ref))
-        return None if blob is None else (ref, open_bytes(blob, key=f"{keys.WORKFLOWS} {ref}"))
+        build = await self.resolve(ref)
+        if build is None:
+            return None
+        blob = await self._link.run(lambda: self._link.client.hget(keys.WORKFLOWS, build))
+        return None if blob is None else (build, open_bytes(blob, key=f"{keys.WORKFLOWS} {build}"))
+
+    async def resolve(self, ref: str) -> str | None:
+        """The build that `get` would give, without its spec. Every new session asks for it."""
+        if "+" in ref:
+            return ref if await self._writer.command(b"HEXISTS", keys.WORKFLOWS, ref) else None
+        latest: bytes | None = await self._writer.command(b"HGET", keys.WORKFLOW_INDEX, f"latest:{ref}")
+        return None if latest is None else latest.decode()
 
     async def save_program(self, ref: str, program: bytes) -> None:
         """Store where the Python functions of a build are written."""

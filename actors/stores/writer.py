@@ -12,7 +12,7 @@ from actors.stores.link import RedisLink
 
 Part = str | bytes | int
 
-SCRIPTS = ("append", "activate", "accept")
+SCRIPTS = ("append", "activate", "accept", "begin")
 
 
 class ScriptWriter:

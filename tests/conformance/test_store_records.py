@@ -168,6 +168,7 @@ class TestWorkflows:
             await store.workflows.save(ref, ref.encode() * at, at=float(at))
 
         found = {ref: await store.workflows.get(ref) for ref in ("w", "w@1", "w@2", "w@1+a", "w@3", "w@1+x", "x")}
+        builds = {ref: await store.workflows.resolve(ref) for ref in found}
         assert found == {
             "w": ("w@1+b", b"w@1+b" * 4),
             "w@1": ("w@1+b", b"w@1+b" * 4),
@@ -177,6 +178,7 @@ class TestWorkflows:
             "w@1+x": None,
             "x": None,
         }
+        assert builds == {ref: None if build is None else build[0] for ref, build in found.items()}
         assert list((await store.workflows.list()).items()) == [
             ("w@1+a", (2.0, 2.0)),
             ("w@1+b", (1.0, 4.0)),
