@@ -60,6 +60,8 @@ class ActorSettings(msgspec.Struct, frozen=True, kw_only=True):
     retention: RetentionSettings = RetentionSettings()
     history: HistorySettings = HistorySettings()
     log_level: str = "WARNING"
+    shared_values: str = ""
+    """Directory in which the processes of a machine share large values."""
 
     @property
     def store(self) -> str:

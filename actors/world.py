@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -85,7 +86,7 @@ class RayWorld:
 
     async def open_store(self, url: str) -> Store:
         """Connect to Redis or Valkey."""
-        return await RedisStore.connect(url)
+        return await RedisStore.connect(url, shared=Path(self._settings.shared_values))
 
     async def dial(self, address: str) -> Channel:
         """A new channel to the process called `address`. Raises `DestinationDied` if there is none."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from actors.llm.anthropic import BASE_URL
@@ -64,7 +67,13 @@ def actor_settings(config: Config, redis_url: str, *, local_model: ModelEndpoint
             snapshots_per_thread=config.retention.snapshots_per_thread,
         ),
         log_level=config.log_level,
+        shared_values=str(shared_values()),
     )
+
+
+def shared_values() -> Path:
+    """Where the processes of this user share large values on this machine."""
+    return Path(tempfile.gettempdir()) / f"greenroom-{os.geteuid()}" / "values"
 
 
 def _model_settings(name: str, model: ModelConfig, local_model: ModelEndpoint | None) -> ModelSettings:

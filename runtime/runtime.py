@@ -20,7 +20,7 @@ from runtime import launch
 from runtime.client import AsyncClient
 from runtime.connection import Connection
 from runtime.errors import ServiceError
-from runtime.options import actor_settings, load
+from runtime.options import actor_settings, load, shared_values
 from runtime.servers import ModelService, RayService, ValkeyService
 from runtime.services import LocalServices
 from runtime.sync import SyncClient
@@ -57,7 +57,7 @@ class AsyncRuntime(AsyncClient):
             services = self._services = LocalServices(self.config.home)
             stack.callback(services.close)
             redis_url = await asyncio.to_thread(self._start_store, services)
-            store = await RedisStore.connect(redis_url)
+            store = await RedisStore.connect(redis_url, shared=shared_values())
             stack.push_async_callback(store.close)
             await asyncio.to_thread(self._connect_ray, services, stack)
             model = ModelService.reserve(self.config.home)

