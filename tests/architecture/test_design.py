@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "design.md").read_text("utf-8")
 FILES = sorted(path for package in ("graphs", "actors", "runtime") for path in (ROOT / package).rglob("*.py"))
-MAX_LINES = 400
+MAX_LINES = 480
 
 
 def _code() -> set[str]:
@@ -52,5 +52,5 @@ def test_every_dependency_has_its_reason() -> None:
 
 
 def test_it_can_be_read_in_one_sitting() -> None:
-    """It is shorter than 400 lines."""
+    """It is shorter than 480 lines."""
     assert len(TEXT.splitlines()) < MAX_LINES
