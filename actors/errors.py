@@ -7,6 +7,7 @@ from typing import ClassVar
 from graphs.errors import GreenroomError
 
 __all__ = [
+    "AccessRefused",
     "ActiveElsewhere",
     "AnswerInvalid",
     "DestinationDied",
@@ -75,6 +76,10 @@ class ValueMissing(GreenroomError):
 
 class ToolError(GreenroomError):
     """A tool refused its arguments or failed. Fields: `tool`."""
+
+
+class AccessRefused(ToolError):
+    """A tool was asked to reach a host, an address or a file that it may not reach. Fields: `tool`."""
 
 
 class ToolRefused(ToolError):

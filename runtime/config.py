@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from graphs.access import host_problem
 from graphs.suggest import did_you_mean
 from graphs.workflow.endpoints import DataTool
 from runtime.errors import ConfigError
@@ -182,6 +184,24 @@ class ModelConfig(_Section):
         return os.environ[self.api_key_env]  # noqa: TID251
 
 
+def _host(text: str) -> str:
+    problem = host_problem(text)
+    if problem:
+        raise ValueError(problem)
+    return text
+
+
+def _network(text: str) -> str:
+    return str(ip_network(text))
+
+
+def _folder(path: Path) -> Path:
+    folder = path.expanduser().absolute()
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder")
+    return folder
+
+
 class SecretConfig(_Section):
     """Where a secret is, to which tools refer as `secret:NAME`."""
 
@@ -217,6 +237,17 @@ class SecretConfig(_Section):
         return self.value.get_secret_value()
 
 
+class AccessConfig(_Section):
+    """What tools may reach."""
+
+    hosts: tuple[Annotated[str, pydantic.AfterValidator(_host)], ...] = ()
+    """Hosts that tools may be told to ask, such as `api.example.com`, `*.example.com` or `example.com:8080`."""
+    networks: tuple[Annotated[str, pydantic.AfterValidator(_network)], ...] = ()
+    """Addresses that are not public and may be connected to all the same, such as `10.1.0.0/16`."""
+    files: tuple[Annotated[Path, pydantic.AfterValidator(_folder)], ...] = ()
+    """Folders whose files tools may read."""
+
+
 class Config(BaseSettings):
     """All there is to configure. Build it with `load_config`, whose errors are made for people."""
 
@@ -236,6 +267,7 @@ class Config(BaseSettings):
     """By name: what tools refer to as `secret:NAME`."""
     tools: dict[str, DataTool] = {}
     """Tools that are data, by name."""
+    access: AccessConfig = AccessConfig()
     retention: RetentionConfig = RetentionConfig()
     log_level: LogLevel = "WARNING"
 

@@ -61,7 +61,12 @@ def actor_settings(config: Config, redis_url: str, *, local_model: ModelEndpoint
             for kind, pool in (("function", executors.function), ("llm", executors.llm), ("tool", executors.tool))
         },
         models={name: _model_settings(name, model, local_model) for name, model in config.models.items()},
-        tools=ToolSettings(secrets={name: secret.read(name) for name, secret in config.secrets.items()}),
+        tools=ToolSettings(
+            secrets={name: secret.read(name) for name, secret in config.secrets.items()},
+            hosts=config.access.hosts,
+            networks=config.access.networks,
+            files=tuple(map(str, config.access.files)),
+        ),
         retention=RetentionSettings(
             sessions_idle_s=None if config.retention.session_days is None else config.retention.session_days * 86_400,
             snapshots_per_thread=config.retention.snapshots_per_thread,

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 from pydantic import TypeAdapter
 
 from actors.executors.calls import answer_call, tool_called
@@ -92,7 +93,10 @@ class ToolRunner:
         else:
             tool, executor = box.find(request.tool)
         arguments = msgspec.json.decode(request.arguments, type=dict[str, Any])
-        return ToolDone(result=await execute(tool, executor, arguments, idempotency_key=None))
+        result = await execute(tool, executor, arguments, idempotency_key=None)
+        if isinstance(result.output, pa.Table):
+            result = msgspec.structs.replace(result, output=result.output.to_pylist())
+        return ToolDone(result=result)
 
     async def close(self) -> None:
         """Close connections."""
@@ -100,11 +104,16 @@ class ToolRunner:
 
 
 def _fitting(schema: StateSchema, node_id: str, channel: str, output: Any) -> Any:
-    """`output` as it is, or as text where the channel holds text: a calculator's 42 into a list of notes."""
+    """`output` as it is, or as text where the channel holds text: a calculator's 42 into a list of notes.
+
+    A table becomes a list of its rows where the channel holds no table.
+    """
     try:
         schema.check_write(node_id, {channel: output}, None)
     except StateInvalid:
         if isinstance(output, str):
             raise
+        if isinstance(output, pa.Table):
+            return _fitting(schema, node_id, channel, output.to_pylist())
         return msgspec.json.encode(output).decode()
     return output

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from actors.blocking import BlockingPool
 from actors.tools.builtin.calculator import calculator
+from actors.tools.builtin.file_read import file_read_tool
+from actors.tools.builtin.http_get import http_get_tool
 from actors.tools.builtin.json_path import json_path
 from actors.tools.builtin.moments import date_and_time
+from actors.tools.builtin.sql import sql
 from actors.tools.builtin.text import text_search, text_slice
 from actors.tools.builtin.text_stats import text_stats
 from actors.tools.executor import FunctionExecutor, ToolExecutor
 from actors.tools.http import HttpClient
 from actors.tools.native import tool_of
 from actors.tools.rest import RestExecutor
-from actors.tools.secrets import Secrets
 from actors.tools.service import ToolService
 from actors.tools.settings import ToolSettings
 from graphs.errors import ValidationError
@@ -28,10 +30,12 @@ BUILTINS: tuple[Callable[..., Any], ...] = (
     calculator,
     date_and_time,
     json_path,
+    sql,
     text_search,
     text_slice,
     text_stats,
 )
+"""Those that need nothing; `ToolFactory.builtins` has all."""
 
 _THREADS = 64
 
@@ -52,8 +56,13 @@ class ToolFactory:
         http: HttpClient | None = None,
     ) -> None:
         self._blocking = blocking or BlockingPool(_THREADS)
-        self._secrets = Secrets((settings or ToolSettings()).secrets)
+        self._settings = settings or ToolSettings()
         self._http = http or HttpClient()
+
+    def builtins(self) -> Iterator[tuple[Tool, ToolExecutor]]:
+        """All tools that are shipped."""
+        for function in (*BUILTINS, file_read_tool(self._settings), http_get_tool(self._settings, self._http)):
+            yield self.builtin(function)
 
     def builtin(self, function: Callable[..., Any]) -> tuple[Tool, ToolExecutor]:
         """A tool that is shipped."""
@@ -77,7 +86,7 @@ class ToolFactory:
         problems = tool.problems()
         if problems:
             raise ValidationError(f'tool "{tool.name}": {"; ".join(problems)}', problems=problems, tool=tool.name)
-        return tool.described(), RestExecutor(tool, self._secrets, self._http)
+        return tool.described(), RestExecutor(tool, self._settings, self._http)
 
 
 def build_tools(functions: Iterable[Callable[..., Any]] = (), factory: ToolFactory | None = None) -> ToolService:
@@ -93,8 +102,8 @@ def build_tools(functions: Iterable[Callable[..., Any]] = (), factory: ToolFacto
     """
     service = ToolService()
     factory = factory or ToolFactory()
-    for function in BUILTINS:
-        service.register_tool(*factory.builtin(function))
+    for shipped in factory.builtins():
+        service.register_tool(*shipped)
     for function in functions:
         service.register_tool(*factory.native(function))
     return service

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
+import httpx
 import msgspec
 from tenacity import (
     AsyncRetrying,
@@ -19,10 +20,13 @@ from tenacity import (
     wait_random,
 )
 
-from actors.errors import AnswerInvalid, ToolError, ToolRefused, ToolTimeout, ToolUnavailable
+from actors.errors import AccessRefused, AnswerInvalid, ToolError, ToolRefused, ToolTimeout, ToolUnavailable
 from actors.retry_after import seconds_of
-from actors.tools.http import HttpAnswer, HttpClient, HttpFailed, TooLarge
+from actors.tools.guard import AccessDenied
+from actors.tools.http import BadAnswer, HttpAnswer, HttpClient, HttpFailed
 from actors.tools.secrets import Secrets
+from actors.tools.settings import ToolSettings
+from graphs.access import Access
 from graphs.errors import ValidationError
 from graphs.json_paths import compile_path, found_by
 from graphs.tools import Tool
@@ -43,7 +47,7 @@ class RestExecutor:
 
     Args:
         endpoint: The tool.
-        secrets: What it may authenticate with.
+        settings: What it may use and reach, besides its own URL.
         http: What sends requests.
         sleep: Waits for so many seconds between attempts.
     """
@@ -51,13 +55,16 @@ class RestExecutor:
     def __init__(
         self,
         endpoint: RestTool,
-        secrets: Secrets,
+        settings: ToolSettings,
         http: HttpClient,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._endpoint = endpoint
-        self._secrets = secrets
+        self._secrets = Secrets(settings.secrets)
+        self._access = Access(
+            hosts=settings.hosts, networks=settings.networks, own=str(httpx.URL(endpoint.url.partition("{")[0]))
+        )
         self._http = http
         self._sleep = sleep
         self._result = None if endpoint.result is None else compile_path(endpoint.result)
@@ -67,6 +74,7 @@ class RestExecutor:
 
         Raises:
             ToolError: An argument cannot stand where it belongs, or a secret is missing.
+            AccessRefused: Its URL, or where that sends it on to, leads to an address that is not allowed.
             ToolRefused: The status is an error that another attempt would not change.
             ToolUnavailable: It cannot be reached, or answered 408, 429 or 5xx, also after the attempts allowed.
             ToolTimeout: It did not answer in time.
@@ -126,7 +134,7 @@ class RestExecutor:
         endpoint = self._endpoint
         try:
             answer = await self._http.send(
-                request, timeout_s=endpoint.timeout_s, max_size_bytes=endpoint.max_size_bytes
+                request, self._access, timeout_s=endpoint.timeout_s, max_size_bytes=endpoint.max_size_bytes
             )
         except TimeoutError as error:
             raise self._failed(
@@ -134,13 +142,15 @@ class RestExecutor:
                 f"no whole answer within {endpoint.timeout_s:g} s; raise timeout_s or ask for less",
                 timeout_s=endpoint.timeout_s,
             ) from error
+        except AccessDenied as error:
+            raise self._failed(AccessRefused, self._secrets.shown(str(error))) from error
         except HttpFailed as error:
-            raise self._failed(ToolUnavailable, f"{error}; see that the server runs") from error
-        except TooLarge as error:
+            reason = self._secrets.shown(str(error))
+            raise self._failed(ToolUnavailable, f"{reason}; see that the server runs") from error
+        except BadAnswer as error:
+            reason = self._secrets.shown(str(error))
             raise self._failed(
-                AnswerInvalid,
-                f"its answer has more than {endpoint.max_size_bytes} bytes; raise max_size_bytes or ask for less",
-                status=error.status,
+                AnswerInvalid, f"{reason}; see max_size_bytes and its url", status=error.status
             ) from error
         if answer.status in endpoint.nothing_on:
             return None

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 from pydantic import BaseModel
 
 from actors.errors import ToolError
@@ -104,7 +105,9 @@ async def execute(
 
 
 def _plain(name: str, output: Any) -> Any:
-    """`output` as plain values, proved to fit in a message."""
+    """`output` as plain values, proved to fit in a message; a table stays what it is."""
+    if isinstance(output, pa.Table):
+        return output
     try:
         plain = msgspec.to_builtins(output, builtin_types=_KEPT, str_keys=True, enc_hook=_dump)
         msgspec.msgpack.encode(plain)

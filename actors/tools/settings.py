@@ -13,6 +13,13 @@ class ToolSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     secrets: dict[str, str] = {}
     """Name -> value. Where a tool refers to one by `secret:NAME`, its executor fills it in."""
 
+    hosts: tuple[str, ...] = ()
+    """Hosts that tools may be told to ask, see `graphs.access`; that of a REST tool need not be among them."""
+    networks: tuple[str, ...] = ()
+    """Addresses that are not public and may be connected to all the same."""
+    files: tuple[str, ...] = ()
+    """Folders whose files may be read."""
+
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
         return f"ToolSettings({shown})"
