@@ -17,6 +17,7 @@ __all__ = [
     "ModelUnavailable",
     "OutputInvalid",
     "Overloaded",
+    "RateLimited",
     "Retiring",
     "SeqConflict",
     "StoreUnavailable",
@@ -114,3 +115,7 @@ class ModelUnavailable(ModelError):
     """A model server cannot be reached or is overloaded. Fields: `model`, `url`."""
 
     retryable: ClassVar[bool] = True
+
+
+class RateLimited(ModelUnavailable):
+    """A model may not be asked so often, and waiting takes too long. Fields: `model`, `retry_after_s`."""

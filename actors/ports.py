@@ -241,6 +241,43 @@ class Upkeep(Protocol):
         """
 
 
+class RateLimits(Protocol):
+    """How many requests and tokens models may be sent in a minute, counted over all processes."""
+
+    async def take(
+        self,
+        name: str,
+        ticket: str,
+        *,
+        requests_per_minute: int | None,
+        tokens_per_minute: int | None,
+        tokens: int,
+        rank: int,
+    ) -> float | None:
+        """Take one request and `tokens` from what there is, or a place in the queue of those that wait.
+
+        There is what may be used in a minute, filled up evenly. Who wants more tokens than that waits until it is full.
+
+        Args:
+            name: What is limited.
+            ticket: Who asks: the same when it asks again.
+            requests_per_minute: None: any number.
+            tokens_per_minute: None: any number.
+            tokens: How many will be used, as far as that is known.
+            rank: A higher one comes before all with a lower one; the others come in the order in which they have asked.
+
+        Returns:
+            Seconds after which to ask again; 0 if it has taken; None if too many wait already. A ticket that does not
+            ask again within two seconds of that time loses its place.
+        """
+
+    async def leave(self, name: str, ticket: str) -> None:
+        """Give up the place of a ticket."""
+
+    async def correct(self, name: str, tokens: int) -> None:
+        """Take so many tokens more, because more were used than was thought; less than 0 gives back."""
+
+
 class WorkflowRepository(Protocol):
     """Stored workflow specs (JSON)."""
 
@@ -318,6 +355,10 @@ class Store(Protocol):
     @property
     def history(self) -> HistoryRepository:
         """Calls, executions and what was counted of them."""
+
+    @property
+    def limits(self) -> RateLimits:
+        """Rate limits of models."""
 
     async def next_incarnation(self) -> int:
         """A number that nobody has got before: 1, 2, 3, ..., perhaps with gaps."""

@@ -173,7 +173,8 @@ class ActorProcess:
         permissions = Permissions(self._services.get(Store).sessions)  # type: ignore[type-abstract]
         match kind:
             case "llm":
-                return LlmRunner(catalog, settings.models, toolboxes, permissions)
+                store = self._common()[0]
+                return LlmRunner(catalog, settings.models, toolboxes, permissions, store)
             case "tool":
                 return ToolRunner(toolboxes, permissions, self._world.unpack)
             case _:

@@ -74,6 +74,8 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     """None: the price of the model is not known."""
     texts_kept: bool = True
     """Whether texts are stored at all."""
+    reused: bool = False
+    """Whether its answer was kept from an earlier call, or is that of another one: it has used no tokens."""
     error: ErrorInfo | None = None
 
 

@@ -78,7 +78,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             completion_tokens=sum(call.completion_tokens for call in made),
             cached_tokens=sum(call.cached_tokens for call in made),
             reasoning_tokens=sum(call.reasoning_tokens for call in made),
-            calls=sum(call.error is None for call in made),
+            calls=sum(call.error is None and not call.reused for call in made),
             priced_calls=len(costs),
             cost=total_of(costs),
         )

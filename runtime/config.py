@@ -140,6 +140,7 @@ class ScriptedReplyConfig(_Section):
     tool_calls: list[ScriptedCallConfig]
 
 
+FallbackError = Literal["ModelError", "ModelUnavailable", "RateLimited"]
 ReplyConfig = str | ScriptedReplyConfig
 
 
@@ -158,6 +159,22 @@ class ModelConfig(_Section):
     """Environment variable that holds the key, instead of `api_key`."""
     timeouts: TimeoutsConfig = TimeoutsConfig()
     max_retries: Annotated[int, Field(ge=0)] = 3
+    requests_per_minute: PositiveInt | None = None
+    """Chats, counted over all processes of the cluster; nothing: any number."""
+    tokens_per_minute: PositiveInt | None = None
+    """Tokens of prompts and answers, likewise."""
+    max_wait_s: PositiveFloat = 60.0
+    """How long a chat may wait for its turn under these limits."""
+    fallbacks: list[str] = []
+    """Models asked one after the other when this one fails."""
+    fallback_on: list[FallbackError] = ["ModelUnavailable"]
+    """Classes of errors after which they are; those derived from them count."""
+    hedge_after_s: PositiveFloat | None = None
+    """Seconds without a word after which the same is asked once more; the first to speak is listened to."""
+    share_identical: bool = False
+    """Whether equal chats that one process has under way at the same time are one."""
+    cache_ttl_s: PositiveFloat | None = None
+    """How long an answer is given again to the same question; nothing: never."""
     replies: list[ReplyConfig] | dict[str, ReplyConfig | list[ReplyConfig]] = []
     """Scripted: answers, of which the request picks one, or text looked for in it -> answer, or the answers one after
     the other until the next user message. Nothing: an echo."""
@@ -280,7 +297,13 @@ class Config(BaseSettings):
     @classmethod
     def _add_models(cls, models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
         known = {"scripted": ModelConfig(provider="scripted"), "local": ModelConfig(provider="local"), **models}
-        return {"default": known["local"], **known}
+        known = {"default": known["local"], **known}
+        for name, model in known.items():
+            for other in model.fallbacks:
+                if other == name or other not in known:
+                    problem = "is the model itself" if other == name else f"no such model{did_you_mean(other, known)}"
+                    raise ValueError(f'fallback "{other}" of {name}: {problem}')
+        return known
 
     @pydantic.field_validator("tools", mode="before")
     @classmethod

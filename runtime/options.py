@@ -96,6 +96,14 @@ def _model_settings(name: str, model: ModelConfig, local_model: ModelEndpoint | 
             total_s=model.timeouts.total_s,
         ),
         max_retries=model.max_retries,
+        requests_per_minute=model.requests_per_minute,
+        tokens_per_minute=model.tokens_per_minute,
+        max_wait_s=model.max_wait_s,
+        fallbacks=tuple(model.fallbacks),
+        fallback_on=tuple(model.fallback_on),
+        hedge_after_s=model.hedge_after_s,
+        share_identical=model.share_identical,
+        cache_ttl_s=model.cache_ttl_s,
         script=Script(
             replies=_replies(model),
             latency=Latency(

@@ -129,6 +129,7 @@ class _Kept:
         self.cache = store.cache
         self.workflows = store.workflows
         self.history = store.history
+        self.limits = store.limits
         self.next_incarnation = store.next_incarnation
         self.ping = store.ping
 

@@ -17,6 +17,7 @@ from actors.executors.toolbox import Toolboxes, offer_of
 from actors.llm.client import ChatRequest, ChatResponse
 from actors.llm.service import ModelService
 from actors.llm.settings import ModelSettings
+from actors.ports import Store
 from actors.protocol import RunTool, ToolDone
 from graphs.errors import BusinessRuleViolation, StateInvalid
 from graphs.messages import Message, rounds_of
@@ -38,6 +39,7 @@ class LlmRunner:
         models: Those of workflows that nobody has deployed since the cluster started.
         toolboxes: The tools that models may be offered.
         permissions: Tells which of them the models of a session are offered.
+        store: Where limits are counted and answers kept.
     """
 
     def __init__(
@@ -46,11 +48,13 @@ class LlmRunner:
         models: Mapping[str, ModelSettings],
         toolboxes: Toolboxes,
         permissions: Permissions,
+        store: Store,
     ) -> None:
         self._catalog = catalog
         self._default_models = models
         self._toolboxes = toolboxes
         self._permissions = permissions
+        self._store = store
         self._services: dict[bytes, ModelService] = {}
         """Encoded settings -> service: drivers with the same configuration share connections."""
 
@@ -72,6 +76,7 @@ class LlmRunner:
             stop=config.stop,
             tools=tools,
             tool_choice="none" if must_answer else "auto",
+            priority=context.priority,
             output_schema=None if config.output is None else answer_schema(plan, node.id),
         )
         service = await self._service(plan.ref)
@@ -80,14 +85,17 @@ class LlmRunner:
             live.token(context, text)
 
         async def ask(request: ChatRequest) -> ChatResponse:
-            return await context.log.chat(
-                lambda: service.chat(config.model, request, on_token),
-                request,
-                service.settings(config.model),
-                attempt=context.attempt,
-                channel=config.messages or "",
-                held=state[config.messages] if config.messages is not None else (),
-            )
+            async def note(chat: Callable[[], Awaitable[ChatResponse]], settings: ModelSettings) -> ChatResponse:
+                return await context.log.chat(
+                    chat,
+                    request,
+                    settings,
+                    attempt=context.attempt,
+                    channel=config.messages or "",
+                    held=state[config.messages] if config.messages is not None else (),
+                )
+
+            return await service.chat(config.model, request, on_token, fallbacks=config.fallbacks, note=note)
 
         if config.output is not None:
             return await _formed(ask, plan, node, request)
@@ -124,7 +132,7 @@ class LlmRunner:
         key = msgspec.msgpack.encode(models)
         service = self._services.get(key)
         if service is None:
-            service = self._services[key] = ModelService(models)
+            service = self._services[key] = ModelService(models, self._store.limits, self._store.cache)
         return service
 
 

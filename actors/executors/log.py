@@ -94,8 +94,11 @@ class CallLog:
             took_s = clock.now() - started_at
             self.calls.append(ModelCall(model=asked_for, duration_s=took_s, error=info, **facts))
             raise
-        asked = (message.content for message in request.messages)
-        used = self._track(response.model, asked, response.text, response.usage, started_at, settings)
+        counted: dict[str, Any] = {"reused": True}
+        if not response.reused:
+            asked = (message.content for message in request.messages)
+            used = self._track(response.model, asked, response.text, response.usage, started_at, settings)
+            counted = _counted(used)
         asked_tools = [call.model_dump() for call in response.tool_calls]
         self.calls.append(
             ModelCall(
@@ -104,7 +107,7 @@ class CallLog:
                 text=self._recording.texts.kept(response.text),
                 asked_tools=self._json(asked_tools) if asked_tools else b"",
                 finish_reason=response.finish_reason,
-                **_counted(used),
+                **counted,
                 **facts,
             )
         )

@@ -13,6 +13,7 @@ from graphs.errors import GreenroomError
 from graphs.history import TokenUsageRecord
 from graphs.journal import Usage
 from graphs.messages import Message
+from graphs.threads import ThreadPriority
 from graphs.workflow.node import Node
 from graphs.workflow.plan import Plan
 
@@ -30,6 +31,7 @@ class NodeContext:
     """Seq this step will have in the thread's journal."""
     attempt: int
     """1 for the first run of this step."""
+    priority: ThreadPriority = ThreadPriority.NORMAL
     error: GreenroomError | None = None
     """The failure that led here by an edge for errors."""
     log: CallLog = field(default_factory=CallLog, repr=False, compare=False)

@@ -162,6 +162,7 @@ class Segment:
             node=node.id,
             seq=self._seq + 1,
             attempt=attempt,
+            priority=self._request.thread.metadata.priority,
             error=None if caught is None else GreenroomError.from_info(caught),
             log=self._steps.log(),
         )

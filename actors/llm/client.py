@@ -9,6 +9,7 @@ import msgspec
 
 from graphs.journal import Usage
 from graphs.messages import Message, ToolCall
+from graphs.threads import ThreadPriority
 
 OnToken = Callable[[str], None]
 """Gets each piece of an answer's text as it comes; the pieces together are the text."""
@@ -38,6 +39,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     tool_choice: str = "auto"
     """`auto`: the model decides; `none`: it has to answer; `required`: it has to ask for a tool; otherwise the name of
     the tool it has to ask for. Means nothing without tools."""
+    priority: ThreadPriority = ThreadPriority.NORMAL
+    """Who comes first where limits make some wait."""
     output_schema: dict[str, Any] | None = None
     """JSON schema of the answer, whose text is then JSON. Servers may take it as a wish: whoever asks checks."""
 
@@ -52,6 +55,8 @@ class ChatResponse(msgspec.Struct, frozen=True, kw_only=True):
     """Zero tokens where the server did not count them."""
     model: str
     """What the server says it is."""
+    reused: bool = False
+    """Whether it was kept from an earlier chat, or is that of another one under way: nobody has used tokens for it."""
     finish_reason: str
     """Why the answer ends: `stop`, `length`, `tool_calls`, ... Empty if the server did not say."""
 

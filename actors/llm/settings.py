@@ -88,6 +88,22 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     max_retries: int = 3
     """Attempts after the first one."""
+    requests_per_minute: int | None = None
+    """Chats, counted over all processes of the cluster; None: any number."""
+    tokens_per_minute: int | None = None
+    """Tokens of prompts and answers, likewise."""
+    max_wait_s: float = 60.0
+    """How long a chat may wait for its turn under these limits."""
+    fallbacks: tuple[str, ...] = ()
+    """Models asked one after the other when this one fails."""
+    fallback_on: tuple[str, ...] = ("ModelUnavailable",)
+    """Classes of errors after which they are."""
+    hedge_after_s: float | None = None
+    """Seconds without a word after which the same is asked once more, and the first to speak is listened to."""
+    share_identical: bool = False
+    """Whether equal chats that one process has under way at the same time are one."""
+    cache_ttl_s: float | None = None
+    """How long an answer is given again to the same question; None: never."""
     script: Script = Script()
     price: Price | None = None
     """None: as it is published, if it is."""

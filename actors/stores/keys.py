@@ -88,6 +88,11 @@ def named_snapshots(session_id: str) -> str:
     return f"gr:{{{session_id}}}:snapshots"
 
 
+def limits(name: str) -> list[str]:
+    """Of the limits of a model: hash of its buckets, tickets that wait by their place, and by when they lose it."""
+    return [f"gr:limits:{{{name}}}", f"gr:limits:{{{name}}}:waiting", f"gr:limits:{{{name}}}:leases"]
+
+
 def cached(key: str) -> str:
     """String that expires: something that was worked out, sealed."""
     return f"gr:cache:{key}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from actors.stores.cache import MemoryCache
 from actors.stores.history import History
+from actors.stores.limits import MemoryLimits
 from actors.stores.memory_history import MemoryHistory
 from actors.stores.memory_journal import MemoryIndex, MemoryJournal, MemoryLiveFeed
 from actors.stores.memory_records import MemorySessions, MemoryWorkflows
@@ -31,6 +32,7 @@ class MemoryStore:
         self.cache = MemoryCache()
         self.workflows = MemoryWorkflows()
         self.history = History(MemoryHistory(rows, self.journal))
+        self.limits = MemoryLimits()
         self._incarnations = itertools.count(1)
 
     async def next_incarnation(self) -> int:

@@ -11,6 +11,7 @@ from actors.stores import keys
 from actors.stores.cache import RedisCacheAdapter
 from actors.stores.history import History
 from actors.stores.journal import RedisJournal
+from actors.stores.limits import RedisLimits
 from actors.stores.link import RedisLink
 from actors.stores.live import RedisLiveFeed
 from actors.stores.redis_history import RedisRows
@@ -39,6 +40,7 @@ class RedisStore:
         self.cache = RedisCacheAdapter(link)
         self.workflows = RedisWorkflows(link, self._writer)
         self.history = History(RedisRows(link))
+        self.limits = RedisLimits(link)
 
     @classmethod
     async def connect(

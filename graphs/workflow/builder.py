@@ -175,6 +175,7 @@ class GraphBuilder(GraphDraft):
         messages: str | None = None,
         system: str | None = None,
         model: str = "default",
+        fallbacks: Sequence[str] = (),
         temperature: float | None = None,
         max_tokens: int | None = None,
         stop: str | Sequence[str] = (),
@@ -196,6 +197,7 @@ class GraphBuilder(GraphDraft):
             messages: Channel of the conversation that is sent before it.
             system: Template of the system message.
             model: Name of a configured model.
+            fallbacks: Models asked when it fails, instead of those of its configuration.
             temperature: As the model takes it; None leaves it to the model.
             max_tokens: Tokens the answer may have.
             stop: Text, or texts, at which the model stops.
@@ -217,6 +219,7 @@ class GraphBuilder(GraphDraft):
             messages=messages,
             system=system,
             model=model,
+            fallbacks=tuple(fallbacks),
             into=into,
             temperature=temperature,
             max_tokens=max_tokens,
@@ -236,6 +239,7 @@ class GraphBuilder(GraphDraft):
         tools: Iterable[str | Callable[..., Any] | DataTool],
         system: str | None = None,
         model: str = "default",
+        fallbacks: Sequence[str] = (),
         max_rounds: int = 10,
         max_concurrency: int = 8,
         on_tool_error: str = "tell",
@@ -255,6 +259,7 @@ class GraphBuilder(GraphDraft):
             tools: What the model may use: names of tools, functions, or tools that are data, which then come along.
             system: Template of the system message.
             model: Name of a configured model.
+            fallbacks: See `llm`.
             max_rounds: Answers with calls after the last message of the user; then it has to answer without.
             max_concurrency: Calls of one answer that run at the same time.
             on_tool_error: `tell` (the model reads what went wrong, and goes on) or `fail` (the agent fails).
@@ -271,6 +276,7 @@ class GraphBuilder(GraphDraft):
             messages=messages,
             system=system,
             model=model,
+            fallbacks=tuple(fallbacks),
             into=messages,
             tools=refs,
             max_rounds=max_rounds,

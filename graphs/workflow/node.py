@@ -63,6 +63,8 @@ class LlmConfig(_Config):
     """Template of the system message."""
     model: str = "default"
     """Name of a configured model."""
+    fallbacks: tuple[str, ...] = ()
+    """Models asked one after the other when it fails, instead of those of its configuration."""
     into: str | None = None
     """Channel the answer is written to: its text, or a message where the channel holds messages; with `output` its
     value. None: `output` has fields, and each is written to the channel of its name."""

@@ -170,9 +170,9 @@ async def _in_process(source: Source) -> AsyncGenerator[AsyncClient, None]:
     """A runtime in this process, with the local model server if `source` needs it."""
     config = load_config()
     model = source.model() if isinstance(source, GraphBuilder) else source
-    asked = {
-        node.config.model for graph in model.family() for node in graph.nodes if isinstance(node.config, LlmConfig)
-    }
+    nodes = [node.config for graph in model.family() for node in graph.nodes]
+    asked = {name for node in nodes if isinstance(node, LlmConfig) for name in (node.model, *node.fallbacks)}
+    asked |= {other for name in asked & config.models.keys() for other in config.models[name].fallbacks}
     served = [name for name, model in config.models.items() if model.provider == "local"]
     if asked.isdisjoint(served):
         async with AsyncLocalRuntime() as runtime:

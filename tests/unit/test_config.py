@@ -95,6 +95,14 @@ def test_the_default_model_follows_the_local_one():
         ({"models": {"m": {"provider": "openai"}}}, ["models.m: provider openai needs base_url and model"]),
         ({"models": {"m": {"provider": "anthropic"}}}, ["models.m: provider anthropic needs model"]),
         (
+            {"models": {"m": {"provider": "scripted", "fallbacks": ["locl"]}}},
+            ['models: fallback "locl" of m: no such model; did you mean "local"?'],
+        ),
+        (
+            {"models": {"m": {"provider": "scripted", "fallbacks": ["m"]}}},
+            ['models: fallback "m" of m: is the model itself'],
+        ),
+        (
             {"models": {"m": {"provider": "local", "api_key": "hush"}}},
             ["models.m: provider local takes no base_url, api_key or api_key_env"],
         ),

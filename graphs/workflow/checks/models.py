@@ -25,8 +25,10 @@ def check_llm(scope: Scope, path: str, node: Node, config: LlmConfig) -> Iterato
             yield from scope.template(f"{path}.{name}", node, template)
     if config.messages is not None:
         yield from scope.channel(f"{path}.messages", config.messages)
-    if scope.known.models is not None and config.model not in scope.known.models:
-        yield Problem(f"{path}.model", unknown("model", config.model, scope.known.models))
+    named = {"model": config.model} | {f"fallbacks[{place}]": name for place, name in enumerate(config.fallbacks)}
+    for option, name in named.items():
+        if scope.known.models is not None and name not in scope.known.models:
+            yield Problem(f"{path}.{option}", unknown("model", name, scope.known.models))
     if config.output is not None:
         yield from check_answer_type(scope, path, node, config)
     elif config.into is None:

@@ -1,0 +1,66 @@
+"""A model of which answers are given again to the same question, for a while."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from actors.llm.client import ChatClient, ChatRequest, ChatResponse, OnToken
+from actors.llm.identity import chat_identity
+from actors.llm.settings import ModelSettings
+from actors.ports import Cache
+from graphs.journal import Usage
+from graphs.messages import ToolCall
+
+
+class CachedClient:
+    """Asks only what was not asked before. An answer that was kept uses no tokens.
+
+    Args:
+        client: The model.
+        settings: Its settings.
+        cache: Where answers are kept, for all processes.
+        ttl_s: How long they are.
+    """
+
+    def __init__(self, client: ChatClient, settings: ModelSettings, cache: Cache, ttl_s: float) -> None:
+        self._client = client
+        self._settings = settings
+        self._cache = cache
+        self._ttl_s = ttl_s
+
+    async def chat(self, request: ChatRequest, on_token: OnToken | None = None) -> ChatResponse:
+        """The answer that was kept, or a new one; see `ChatClient.chat`."""
+        key = f"chat:{chat_identity(self._settings, request)}"
+        response = _opened(await self._cache.get(key))
+        if response is None:
+            response = await self._client.chat(request, on_token)
+            await self._cache.set(key, msgspec.json.encode(response, enc_hook=_dumped), ttl_s=self._ttl_s)
+            return response
+        if on_token is not None and response.text:
+            on_token(response.text)
+        return msgspec.structs.replace(response, usage=Usage(), reused=True)
+
+    async def close(self) -> None:
+        """Close the model."""
+        await self._client.close()
+
+
+def _opened(blob: bytes | None) -> ChatResponse | None:
+    if blob is None:
+        return None
+    try:
+        return msgspec.json.decode(blob, type=ChatResponse, dec_hook=_loaded)
+    except (msgspec.MsgspecError, ValueError):  # kept by another version: it has to be asked again
+        return None
+
+
+def _dumped(value: Any) -> Any:
+    assert isinstance(value, ToolCall)
+    return value.model_dump()
+
+
+def _loaded(kind: type, value: Any) -> Any:
+    assert kind is ToolCall
+    return ToolCall.model_validate(value)
