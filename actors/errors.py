@@ -17,6 +17,7 @@ __all__ = [
     "ModelUnavailable",
     "OutputInvalid",
     "Overloaded",
+    "PackageMissing",
     "RateLimited",
     "Retiring",
     "SeqConflict",
@@ -73,6 +74,10 @@ class SeqConflict(GreenroomError):
 
 class ValueMissing(GreenroomError):
     """A large value that a state refers to is not in the store. Fields: `thread_id`, `key`, `digest`."""
+
+
+class PackageMissing(GreenroomError):
+    """An optional package is needed that is not installed. Fields: `package`."""
 
 
 class ToolError(GreenroomError):

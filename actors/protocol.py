@@ -234,6 +234,22 @@ class ToolDone(Message, frozen=True, kw_only=True, omit_defaults=True):
     result: ToolExecutionResult
 
 
+class DiscoverTools(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Ask an MCP server for its tools. Answered by `ToolsDiscovered`."""
+
+    server: bytes
+    """A `McpServer`, as JSON."""
+    settings: ToolSettings = ToolSettings()
+    """The means of the driver that asks."""
+
+
+class ToolsDiscovered(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """What an MCP server offers now."""
+
+    tools: tuple[bytes, ...]
+    """Each a `McpTool`, as JSON."""
+
+
 # --- anyone -> supervisor -------------------------------------------------------------------------------------------
 
 
@@ -413,6 +429,7 @@ Request = (
     | RunSegment
     | EndSegment
     | RunTool
+    | DiscoverTools
     | Deploy
     | Redeployed
     | FetchFunctions
@@ -430,6 +447,7 @@ Reply = (
     | BranchDone
     | SegmentDone
     | ToolDone
+    | ToolsDiscovered
     | Functions
     | Hosts
     | HostDescribed

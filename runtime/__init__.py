@@ -29,6 +29,7 @@ from graphs.threads import Durability, ThreadPriority, ThreadState
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder as Graph
 from graphs.workflow.endpoints import ApiKeyAuth, BasicAuth, BearerAuth, RestTool
+from graphs.workflow.mcp import McpServer, McpTool
 from runtime.errors import ConfigError, ResultTimeout, ServiceError, WorkflowFileError
 from runtime.events import (
     Branched,
@@ -74,6 +75,8 @@ __all__ = [
     "GreenroomError",
     "HistoryOperation",
     "LocalRuntime",
+    "McpServer",
+    "McpTool",
     "Message",
     "NodeError",
     "NodeFailed",

@@ -58,7 +58,7 @@ from graphs.workflow.builder import GraphBuilder
 from graphs.workflow.graph import GraphModel
 from runtime.config import Config
 from runtime.connection import Connection
-from runtime.deployment import Deployment, prepare
+from runtime.deployment import Deployment, prepare, tools_named
 from runtime.handles import AsyncSession, AsyncThread, Home
 from runtime.records import Records
 from runtime.results import ThreadResult
@@ -95,7 +95,7 @@ class AsyncClient:
         self._making_ready = asyncio.Lock()
         self._catalog = Catalog(connection.store.workflows, self._own_functions)
         self.records = Records(connection.store, self._catalog)
-        self.tools = AsyncTools(connection, self.config.tools.values())
+        self.tools = AsyncTools(connection, self.config.tools.values(), self.config.mcp)
 
     async def _own_functions(self, ref: str) -> Mapping[str, Any]:
         deployment = self._deployments.get(ref)
@@ -118,6 +118,7 @@ class AsyncClient:
         """
         refs = []
         for graph in graphs:
+            await self.tools.discover_named(tools_named(graph))
             deployment = await prepare(
                 graph,
                 self._connection.store.workflows,

@@ -23,7 +23,8 @@ from pydantic_settings import (
 
 from graphs.access import host_problem
 from graphs.suggest import did_you_mean
-from graphs.workflow.endpoints import DataTool
+from graphs.workflow.endpoints import RestTool
+from graphs.workflow.mcp import McpServer
 from runtime.errors import ConfigError
 
 ENV_PREFIX = "GREENROOM_"
@@ -282,8 +283,10 @@ class Config(BaseSettings):
     """By name. `scripted` and `local` always exist, and `default` is `local` unless it is configured."""
     secrets: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], SecretConfig] = {}
     """By name: what tools refer to as `secret:NAME`."""
-    tools: dict[str, DataTool] = {}
-    """Tools that are data, by name."""
+    tools: dict[str, RestTool] = {}
+    """REST tools, by name."""
+    mcp: dict[str, McpServer] = {}
+    """MCP servers, by name."""
     access: AccessConfig = AccessConfig()
     retention: RetentionConfig = RetentionConfig()
     log_level: LogLevel = "WARNING"
@@ -305,16 +308,16 @@ class Config(BaseSettings):
                     raise ValueError(f'fallback "{other}" of {name}: {problem}')
         return known
 
-    @pydantic.field_validator("tools", mode="before")
+    @pydantic.field_validator("tools", "mcp", mode="before")
     @classmethod
-    def _name_tools(cls, tools: Any) -> Any:
-        if not isinstance(tools, Mapping):
-            return tools
-        return {name: {"name": name, **tool} if isinstance(tool, Mapping) else tool for name, tool in tools.items()}
+    def _name_each(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        return {name: {"name": name, **each} if isinstance(each, Mapping) else each for name, each in given.items()}
 
     @pydantic.field_validator("tools")
     @classmethod
-    def _check_tools(cls, tools: dict[str, DataTool]) -> dict[str, DataTool]:
+    def _check_tools(cls, tools: dict[str, RestTool]) -> dict[str, RestTool]:
         problems = [f"{name}.{problem}" for name, tool in tools.items() for problem in tool.problems()]
         problems += [f'{name}.name: must be "{name}"' for name, tool in tools.items() if tool.name != name]
         if problems:

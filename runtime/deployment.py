@@ -25,7 +25,7 @@ from graphs.errors import ValidationError
 from graphs.functions import is_reference, refer, resolve
 from graphs.tools import Tool
 from graphs.workflow.builder import GraphBuilder
-from graphs.workflow.endpoints import DataTool
+from graphs.workflow.data_tools import DataTool
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import (
     CallConfig,
@@ -124,6 +124,14 @@ async def prepare(
     pinned: dict[str, GraphModel] = {}
     await _pin(model, {}, functions, workflows, pinned)
     return Deployment(models=pinned, functions=functions)
+
+
+def tools_named(graph: GraphBuilder | GraphModel | str | Path) -> set[str]:
+    """What a graph, and those within it, call the tools they use. Raises as `read_graph`."""
+    model = graph.model() if isinstance(graph, GraphBuilder) else graph
+    model = model if isinstance(model, GraphModel) else read_graph(model)
+    names = {name for node in model.nodes for name in _tools_of(node).values()}
+    return names.union(*(tools_named(child) for child in model.workflows))
 
 
 def read_graph(source: str | Path) -> GraphModel:

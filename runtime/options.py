@@ -61,12 +61,7 @@ def actor_settings(config: Config, redis_url: str, *, local_model: ModelEndpoint
             for kind, pool in (("function", executors.function), ("llm", executors.llm), ("tool", executors.tool))
         },
         models={name: _model_settings(name, model, local_model) for name, model in config.models.items()},
-        tools=ToolSettings(
-            secrets={name: secret.read(name) for name, secret in config.secrets.items()},
-            hosts=config.access.hosts,
-            networks=config.access.networks,
-            files=tuple(map(str, config.access.files)),
-        ),
+        tools=tool_settings(config),
         retention=RetentionSettings(
             sessions_idle_s=None if config.retention.session_days is None else config.retention.session_days * 86_400,
             snapshots_per_thread=config.retention.snapshots_per_thread,
@@ -79,6 +74,17 @@ def actor_settings(config: Config, redis_url: str, *, local_model: ModelEndpoint
 def shared_values() -> Path:
     """Where the processes of this user share large values on this machine."""
     return Path(tempfile.gettempdir()) / f"greenroom-{os.geteuid()}" / "values"
+
+
+def tool_settings(config: Config) -> ToolSettings:
+    """What its tools may use and reach. Raises `ConfigError` if a secret is not there."""
+    return ToolSettings(
+        secrets={name: secret.read(name) for name, secret in config.secrets.items()},
+        hosts=config.access.hosts,
+        networks=config.access.networks,
+        files=tuple(map(str, config.access.files)),
+        logs=str(config.home / "logs"),
+    )
 
 
 def _model_settings(name: str, model: ModelConfig, local_model: ModelEndpoint | None) -> ModelSettings:

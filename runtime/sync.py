@@ -15,7 +15,7 @@ from graphs.state.snapshots import StateSnapshot, ThreadSnapshot
 from graphs.threads import Durability, ThreadPriority, ThreadState
 from graphs.tools import Tool, ToolExecutionResult, ToolType
 from graphs.workflow.builder import GraphBuilder
-from graphs.workflow.endpoints import DataTool
+from graphs.workflow.data_tools import DataTool
 from graphs.workflow.graph import GraphModel
 from runtime.client import AsyncClient
 from runtime.events import Event
@@ -137,6 +137,14 @@ class ToolsHandle:
     def register(self, tool: Callable[..., Any] | DataTool) -> Tool:
         """See `AsyncTools.register`."""
         return self._client._client.tools.register(tool)  # noqa: SLF001
+
+    def register_mcp(self, name: str, **options: Any) -> list[Tool]:
+        """See `AsyncTools.register_mcp`."""
+        return self._client._run(self._client._client.tools.register_mcp(name, **options))  # noqa: SLF001
+
+    def discover(self, server: str) -> list[Tool]:
+        """See `AsyncTools.discover`."""
+        return self._client._run(self._client._client.tools.discover(server))  # noqa: SLF001
 
     def list(
         self,

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+import pydantic
 
 from actors.network import SUPERVISOR
-from actors.protocol import FetchPool, Pool, RunTool, ToolDone
+from actors.protocol import DiscoverTools, FetchPool, Message, Pool, RunTool, ToolDone, ToolsDiscovered
 from actors.tools.factory import ToolFactory, build_tools
+from graphs.errors import NotFoundError, ValidationError
+from graphs.state.specs import problems_of
+from graphs.suggest import did_you_mean
 from graphs.tools import Tool, ToolExecutionResult, ToolType
-from graphs.workflow.endpoints import DataTool
+from graphs.workflow.data_tools import DataTool
+from graphs.workflow.mcp import McpServer, McpTool
 from runtime.connection import Connection
+
+_Reply = TypeVar("_Reply", bound=Message)
 
 
 class AsyncTools:
@@ -21,10 +28,17 @@ class AsyncTools:
     Args:
         connection: Its way to the actors.
         configured: The tools of its configuration.
+        servers: The MCP servers of its configuration, by name.
     """
 
-    def __init__(self, connection: Connection, configured: Iterable[DataTool] = ()) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        configured: Iterable[DataTool] = (),
+        servers: Mapping[str, McpServer] | None = None,
+    ) -> None:
         self._connection = connection
+        self._servers = dict(servers or {})
         self._factory = ToolFactory()
         self._service = build_tools(factory=self._factory)
         self._own: dict[str, Callable[..., Any] | DataTool] = {}
@@ -58,13 +72,60 @@ class AsyncTools:
         self._own[described.name] = tool
         return described
 
+    async def register_mcp(self, name: str, **options: Any) -> list[Tool]:
+        """Make the tools of an MCP server known, as `name.tool`; an executor asks the server for them.
+
+        Args:
+            name: What the server is called here.
+            **options: `command`, `args`, `env`, `cwd` of a program, or `url` and `headers`; and the other fields of
+                `McpServer`.
+
+        Raises:
+            ValidationError: An option is unknown or wrong.
+            ToolUnavailable: The server cannot be reached.
+            ToolError: It refuses to tell its tools, or is no MCP server.
+            PackageMissing: The SDK is not installed where the executor runs.
+        """
+        try:
+            self._servers[name] = McpServer(name=name, **options)
+        except pydantic.ValidationError as error:
+            problems = problems_of(error, "mcp")
+            raise ValidationError(f'MCP server "{name}": {"; ".join(problems)}', problems=problems) from None
+        return await self.discover(name)
+
+    async def discover(self, server: str) -> list[Tool]:
+        """Ask a registered or configured MCP server for its tools, which replace those it had before.
+
+        Raises:
+            NotFoundError: There is no such server.
+            ToolUnavailable: It cannot be reached, or as `register_mcp` says.
+        """
+        if server not in self._servers:
+            hint = did_you_mean(server, self._servers) or "; register it first, or write it to the section mcp"
+            raise NotFoundError(f'no MCP server "{server}"{hint}', kind="MCP server", key=server)
+        spec = self._servers[server].model_dump_json().encode()
+        request = DiscoverTools(server=spec, settings=self._connection.tools)
+        found = await self._ask(request, ToolsDiscovered)
+        for name in [name for name, own in self._own.items() if isinstance(own, McpTool) and own.server.name == server]:
+            del self._own[name]
+            self._service.unregister_tool(name)
+        return [self.register(McpTool.model_validate_json(data)) for data in found.tools]
+
+    async def discover_named(self, names: Iterable[str]) -> None:
+        """Ask the MCP servers that these names of tools begin with, if there are such. Raises as `discover`."""
+        for server in sorted({name.partition(".")[0] for name in names if "." in name} & self._servers.keys()):
+            await self.discover(server)
+
     def list(
         self,
         tags: Iterable[str] | None = None,
         tool_type: ToolType | str | None = None,
         name_contains: str | None = None,
     ) -> list[Tool]:
-        """Tools by name: those that have all of `tags`, are of `tool_type`, and have `name_contains` in their name."""
+        """Tools by name: those that have all of `tags`, are of `tool_type`, and have `name_contains` in their name.
+
+        Those of an MCP server of the configuration are among them once they are discovered.
+        """
         kind = None if tool_type is None else ToolType(tool_type)
         return self._service.list_tools(tags, kind, name_contains)
 
@@ -77,9 +138,9 @@ class AsyncTools:
         Raises:
             NotFoundError: No such tool.
         """
+        if name not in self._own:
+            await self.discover_named([name])
         self._service.find(name)
-        network = self._connection.network
-        pool = await network.ask(SUPERVISOR, FetchPool(kind="tool"), Pool)
         own = self._own.get(name)
         request = RunTool(
             tool=name,
@@ -88,4 +149,9 @@ class AsyncTools:
             data=own.model_dump_json().encode() if isinstance(own, DataTool) else b"",
             settings=self._connection.tools,
         )
-        return (await network.ask(pool.executors[0], request, ToolDone)).result
+        return (await self._ask(request, ToolDone)).result
+
+    async def _ask(self, request: RunTool | DiscoverTools, expected: type[_Reply]) -> _Reply:
+        network = self._connection.network
+        pool = await network.ask(SUPERVISOR, FetchPool(kind="tool"), Pool)
+        return await network.ask(pool.executors[0], request, expected)

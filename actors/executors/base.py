@@ -21,6 +21,7 @@ from actors.executors.segment import Segment
 from actors.patience import patiently
 from actors.ports import Clock, Journal
 from actors.protocol import (
+    DiscoverTools,
     Done,
     EndSegment,
     Redeployed,
@@ -101,7 +102,7 @@ class Executor:
             case Retire():
                 await self._idle.wait()
                 return encode(Done())
-            case RunTool() as request:
+            case RunTool() | DiscoverTools() as request:
                 with self._at_work():
                     return encode(await self._runner.run_tool(request))
             case Redeployed(refs=refs):

@@ -11,7 +11,7 @@ from typing import Any
 from actors.blocking import BlockingPool
 from actors.executors.live import LiveReporter
 from actors.executors.runner import NodeContext, NodeOutput
-from actors.protocol import RunTool, ToolDone
+from actors.protocol import DiscoverTools, RunTool, ToolDone
 from graphs.errors import BusinessRuleViolation
 from graphs.workflow.node import FunctionConfig, Node
 from graphs.workflow.plan import Plan
@@ -77,9 +77,9 @@ class FunctionRunner:
         """As the node says."""
         return node.at_most_once
 
-    async def run_tool(self, request: RunTool) -> ToolDone:
+    async def run_tool(self, request: RunTool | DiscoverTools) -> ToolDone:
         """Not what this executor is for."""
-        raise BusinessRuleViolation(f"tool {request.tool!r} was sent to a function executor")
+        raise BusinessRuleViolation(f"{type(request).__name__} was sent to a function executor")
 
     async def close(self) -> None:
         """The threads are not its own."""

@@ -18,7 +18,7 @@ from actors.llm.client import ChatRequest, ChatResponse
 from actors.llm.service import ModelService
 from actors.llm.settings import ModelSettings
 from actors.ports import Store
-from actors.protocol import RunTool, ToolDone
+from actors.protocol import DiscoverTools, RunTool, ToolDone
 from graphs.errors import BusinessRuleViolation, StateInvalid
 from graphs.messages import Message, rounds_of
 from graphs.workflow.answers import answer_schema, check_answer
@@ -117,9 +117,9 @@ class LlmRunner:
         """As the node says."""
         return node.at_most_once
 
-    async def run_tool(self, request: RunTool) -> ToolDone:
+    async def run_tool(self, request: RunTool | DiscoverTools) -> ToolDone:
         """Not what this executor is for."""
-        raise BusinessRuleViolation(f"tool {request.tool!r} was sent to a model executor")
+        raise BusinessRuleViolation(f"{type(request).__name__} was sent to a model executor")
 
     async def close(self) -> None:
         """Close connections to model servers."""

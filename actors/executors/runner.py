@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from actors.executors.live import LiveReporter
 from actors.executors.log import CallLog
-from actors.protocol import RunTool, ToolDone
+from actors.protocol import DiscoverTools, RunTool, ToolDone, ToolsDiscovered
 from graphs.errors import GreenroomError
 from graphs.history import TokenUsageRecord
 from graphs.journal import Usage
@@ -103,8 +103,8 @@ class NodeRunner(Protocol):
     def at_most_once(self, plan: Plan, node: Node, state: Mapping[str, Any]) -> bool:
         """Whether `node`, on `state`, must not be called again after a call of which the outcome is unknown."""
 
-    async def run_tool(self, request: RunTool) -> ToolDone:
-        """Run a tool outside any thread."""
+    async def run_tool(self, request: RunTool | DiscoverTools) -> ToolDone | ToolsDiscovered:
+        """Run a tool outside any thread, or find out which there are."""
 
     async def close(self) -> None:
         """Give back what it holds."""

@@ -15,16 +15,17 @@ from actors.executors.live import LiveReporter
 from actors.executors.permissions import Permissions
 from actors.executors.runner import NodeContext, NodeOutput
 from actors.executors.toolbox import Toolboxes
-from actors.protocol import RunTool, ToolDone
+from actors.protocol import DiscoverTools, RunTool, ToolDone, ToolsDiscovered
 from actors.tools.service import execute
 from graphs.errors import GreenroomError, StateInvalid
 from graphs.state.schema import StateSchema
-from graphs.workflow.endpoints import DataTool
+from graphs.workflow.data_tools import AnyDataTool, DataTool
+from graphs.workflow.mcp import McpServer
 from graphs.workflow.node import CallConfig, Node, ToolCallConfig
 from graphs.workflow.plan import RESULT, Plan
 from graphs.workflow.template import render_value
 
-_DATA_TOOL: TypeAdapter[DataTool] = TypeAdapter(DataTool)
+_DATA_TOOL: TypeAdapter[DataTool] = TypeAdapter(AnyDataTool)
 _KEPT_COUNT = 1_024
 """Packed functions that a process keeps open."""
 
@@ -83,9 +84,12 @@ class ToolRunner:
         except GreenroomError:  # the node fails when it runs
             return False
 
-    async def run_tool(self, request: RunTool) -> ToolDone:
-        """Run one tool."""
+    async def run_tool(self, request: RunTool | DiscoverTools) -> ToolDone | ToolsDiscovered:
+        """Run one tool, or list those of a server."""
         box = self._toolboxes.box(request.settings)
+        if isinstance(request, DiscoverTools):
+            tools = await box.mcp.tools(McpServer.model_validate_json(request.server))
+            return ToolsDiscovered(tools=tuple(tool.model_dump_json().encode() for tool in tools))
         if request.function:
             tool, executor = box.native(self._unpack(request.function)[request.tool])
         elif request.data:

@@ -30,6 +30,10 @@ class Toolbox:
     """
 
     def __init__(self, factory: ToolFactory) -> None:
+        self.mcp = factory.mcp
+        """The way to MCP servers."""
+        self.close = factory.close
+        """Stops those that were started."""
         self._shipped = build_tools(factory=factory)
         self.native = lru_cache(maxsize=_KEPT_COUNT)(factory.native)
         self.data = lru_cache(maxsize=_KEPT_COUNT)(factory.data)
@@ -85,6 +89,8 @@ class Toolboxes:
 
     async def close(self) -> None:
         """Close connections."""
+        for box in self._boxes.values():
+            await box.close()
         await self._http.close()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,13 +20,16 @@ from actors.tools.builtin.text import text_search, text_slice
 from actors.tools.builtin.text_stats import text_stats
 from actors.tools.executor import FunctionExecutor, ToolExecutor
 from actors.tools.http import HttpClient
+from actors.tools.mcp.client import McpClient, McpExecutor
 from actors.tools.native import tool_of
 from actors.tools.rest import RestExecutor
+from actors.tools.secrets import Secrets
 from actors.tools.service import ToolService
 from actors.tools.settings import ToolSettings
 from graphs.errors import ValidationError
 from graphs.tools import Tool, ToolType
-from graphs.workflow.endpoints import DataTool
+from graphs.workflow.data_tools import DataTool
+from graphs.workflow.mcp import McpTool
 
 BUILTINS: tuple[Callable[..., Any], ...] = (
     calculator,
@@ -58,6 +63,9 @@ class ToolFactory:
         self._blocking = blocking or BlockingPool(_THREADS)
         self._settings = settings or ToolSettings()
         self._http = http or HttpClient()
+        logs = Path(self._settings.logs or tempfile.gettempdir())
+        self.mcp = McpClient(Secrets(self._settings.secrets), logs)
+        """The way to MCP servers."""
 
     def builtins(self) -> Iterator[tuple[Tool, ToolExecutor]]:
         """All tools that are shipped."""
@@ -86,7 +94,13 @@ class ToolFactory:
         problems = tool.problems()
         if problems:
             raise ValidationError(f'tool "{tool.name}": {"; ".join(problems)}', problems=problems, tool=tool.name)
+        if isinstance(tool, McpTool):
+            return tool.described(), McpExecutor(tool, self.mcp)
         return tool.described(), RestExecutor(tool, self._settings, self._http)
+
+    async def close(self) -> None:
+        """Stop the MCP servers that were started for its tools; connections that were given stay open."""
+        await self.mcp.close()
 
 
 def build_tools(functions: Iterable[Callable[..., Any]] = (), factory: ToolFactory | None = None) -> ToolService:

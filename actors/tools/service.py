@@ -46,6 +46,10 @@ class ToolService:
             )
         self._tools[tool.name] = (tool, executor)
 
+    def unregister_tool(self, name: str) -> None:
+        """Forget the tool `name`, if there is one."""
+        self._tools.pop(name, None)
+
     def list_tools(
         self,
         tags: Iterable[str] | None = None,

@@ -19,6 +19,8 @@ class ToolSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Addresses that are not public and may be connected to all the same."""
     files: tuple[str, ...] = ()
     """Folders whose files may be read."""
+    logs: str = ""
+    """Folder for what MCP servers say on their standard error; that for temporary files if empty."""
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())

@@ -7,9 +7,9 @@ from typing import Any, TypeVar, overload
 
 from graphs.policies import JoinPolicy, OnBranchError, RetryPolicy
 from graphs.workflow.agents import call_of, calls_of
+from graphs.workflow.data_tools import DataTool
 from graphs.workflow.draft import GraphDraft
 from graphs.workflow.edge import Condition, EdgeType, Route
-from graphs.workflow.endpoints import DataTool
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import (
     CallConfig,

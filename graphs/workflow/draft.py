@@ -15,8 +15,8 @@ from graphs.state.fields import is_dataclass, is_model
 from graphs.state.schema import StateSchema
 from graphs.threads import Durability
 from graphs.workflow.agents import closed
+from graphs.workflow.data_tools import DataTool
 from graphs.workflow.edge import Edge, edge_name
-from graphs.workflow.endpoints import DataTool
 from graphs.workflow.graph import DEFAULT_MAX_STEPS, GraphModel
 from graphs.workflow.node import Node, NodeConfig
 from graphs.workflow.problems import Problem, from_pydantic, invalid

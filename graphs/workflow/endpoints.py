@@ -48,7 +48,7 @@ class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class _DataTool(_Data):
+class ToolData(_Data):
     """What all tools that are data have."""
 
     name: str
@@ -136,7 +136,7 @@ class ApiKeyAuth(_Data):
 Auth = Annotated[BearerAuth | BasicAuth | ApiKeyAuth, Field(discriminator="kind")]
 
 
-class RestTool(_DataTool):
+class RestTool(ToolData):
     """An HTTP endpoint as a tool.
 
     Texts may have fields such as `{city}`, each a parameter. A text that is one lone field keeps the type of the
@@ -222,12 +222,6 @@ class RestTool(_DataTool):
                 yield f'"{name}" may be missing; make it required or give it a default'
         if any(not _FIELD.fullmatch(name) for _, name, _, _ in Formatter().parse(text) if name is not None):
             yield "fields are names of parameters, without . and []"
-
-
-DataTool = RestTool
-"""Any tool that is data."""
-DATA_TOOLS: dict[str, type[DataTool]] = {"rest": RestTool}
-"""Kind -> tools of this kind."""
 
 
 def lone_field(text: str) -> str | None:

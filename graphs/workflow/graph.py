@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.threads import Durability
+from graphs.workflow.data_tools import AnyDataTool, DataTool
 from graphs.workflow.edge import Edge
-from graphs.workflow.endpoints import DataTool
 from graphs.workflow.json_value import Json
 from graphs.workflow.node import MapConfig, Node, SubworkflowConfig
 
@@ -36,7 +36,7 @@ class GraphModel(BaseModel):
     metadata: dict[str, Json] = {}
     workflows: tuple[GraphModel, ...] = ()
     """Graphs that come along because a map or subworkflow of this one runs them."""
-    tools: tuple[DataTool, ...] = ()
+    tools: tuple[AnyDataTool, ...] = ()
     """Tools of its own that are data; they come before others of their names."""
 
     @property

@@ -28,8 +28,8 @@ import pydantic
 
 from graphs.journal import END, START
 from graphs.suggest import did_you_mean
+from graphs.workflow.data_tools import DATA_TOOLS, DataTool
 from graphs.workflow.edge import Edge, EdgeType, edge_name
-from graphs.workflow.endpoints import DATA_TOOLS, DataTool
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import (
     CallConfig,

@@ -1,0 +1,1 @@
+"""Tools of MCP servers: the client end of the Model Context Protocol."""
