@@ -82,8 +82,8 @@ class Children:
             thread=thread,
             at=fork.targets[index] if branch else None,
             stop_at=fork.join if branch else END,
-            # A step of its own: workflows that run themselves come to an end.
-            steps=parent.cursor.steps + (1 if self.in_place else 0),
+            # Running another workflow is a step: those that run themselves come to an end.
+            steps=parent.cursor.steps + (0 if shares_state else 1),
             content=None if branch else await self._content(index),
             state=self._base if shares_state else None,
             durability=parent.cursor.durability,

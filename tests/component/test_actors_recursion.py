@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel
 
-from runtime import END, START, Graph
+from runtime import END, START, Graph, ThreadState
 from tests.component.actors_kit import runtime
 
 
@@ -46,3 +48,24 @@ async def test_a_graph_that_maps_itself_runs_the_build_it_is():
 
         assert (await new.run({"n": 3})).state["total"] == 106
         assert (await old.run({"n": 3})).state["total"] == 6
+
+
+class Endless(BaseModel):
+    kids: list[dict[str, Any]] = [{}]
+    found: list[dict[str, Any]] = []
+
+
+async def test_a_graph_that_does_nothing_but_map_itself_fails_at_its_step_limit():
+    g = Graph("endless", state=Endless, max_steps=6)
+    g.map("deeper", over="kids", workflow=g, into="found")
+    g.edge(START, "deeper")
+    g.edge("deeper", END)
+    async with runtime() as rt:
+        await rt.deploy(g)
+        session = await rt.session("endless")
+        result = await session.run({}, timeout_s=10)
+        depths = [head.thread.id.count(".") // 2 for head in await session.threads()]
+
+    assert result.status is ThreadState.FAILED
+    assert str(result.error).endswith("ran 6 steps in one turn; end the loop or raise max_steps")
+    assert depths == [0, 1, 2, 3, 4, 5, 6]
