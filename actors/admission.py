@@ -38,6 +38,11 @@ class Admission:
         """Turns that wait for a place."""
         return len(self._admitted)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a turn would have to wait now."""
+        return self.running >= self._capacity or bool(self._admitted)
+
     def check(self) -> None:
         """Raise `Overloaded` if no more turns may wait."""
         if self.waiting >= MAX_WAITING:
@@ -50,7 +55,7 @@ class Admission:
     @asynccontextmanager
     async def place(self, thread_id: str, priority: ThreadPriority, user_id: str) -> AsyncIterator[None]:
         """Hold a place while the block runs, waiting for one first."""
-        if self.running >= self._capacity or self._admitted:
+        if self.is_full:
             await self._wait(Ticket(thread_id, priority, user_id, self._clock.now()))
         else:
             self.running += 1

@@ -21,6 +21,7 @@ __all__ = [
     "RateLimited",
     "Retiring",
     "SeqConflict",
+    "SessionChanged",
     "StoreUnavailable",
     "ToolError",
     "ToolRefused",
@@ -44,6 +45,12 @@ class DestinationDied(GreenroomError):
 
 class Retiring(GreenroomError):
     """An executor that is being replaced takes no more work; its successor does. Fields: `destination`."""
+
+    retryable: ClassVar[bool] = True
+
+
+class SessionChanged(GreenroomError):
+    """The session has been paused, resumed or aborted meanwhile: look at it again. Fields: `session_id`, `state`."""
 
     retryable: ClassVar[bool] = True
 

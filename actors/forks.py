@@ -30,7 +30,7 @@ from actors.protocol import (
     Stopped,
 )
 from graphs.errors import BusinessRuleViolation, ErrorInfo, GreenroomError
-from graphs.journal import Fork, Pause, PauseKind, Usage
+from graphs.journal import Fork, Pause, Usage
 from graphs.threads import ThreadState
 from graphs.workflow.joins import CancelBranch, FailFork, Join, JoinCommand, Merge, StartBranch
 from graphs.workflow.plan import Plan
@@ -84,8 +84,8 @@ class ForkRun:
         self._may_go_on: set[int] = set()
         """Branches of which that is in the news, or to be done when they pause."""
         self._pauses: dict[int, Pause] = {}
-        self._pause_reason: str | None = None
-        """Why the fork is to be paused, if it is."""
+        self._asked: Pause | None = None
+        """How the fork is to be paused, if it is."""
         self._hosts: dict[int, str] = {}
         self._lost: dict[int, str] = {}
         """Branch -> dead host that it may be taken from."""
@@ -134,10 +134,10 @@ class ForkRun:
         await self._stop(list(self._hosts), reason)
         await self._release()
 
-    async def pause(self, reason: str) -> None:
+    async def pause(self, asked: Pause) -> None:
         """Pause every branch that runs, after the step it is at, and start no more."""
-        self._pause_reason = reason
-        await asyncio.gather(*(self._pause_branch(index, reason) for index in self._tasks))
+        self._asked = asked
+        await asyncio.gather(*(self._pause_branch(index, asked) for index in self._tasks))
         if not self._tasks:
             self._news.put_nowait((_DEADLINE, False))  # only to look again
 
@@ -201,8 +201,8 @@ class ForkRun:
 
     def _pause(self) -> Pause | None:
         """How the thread pauses now, if it has to: because it is asked to, or because all its branches are paused."""
-        if self._pause_reason is not None and not self._tasks:
-            return Pause(kind=PauseKind.ASKED, reason=self._pause_reason)
+        if self._asked is not None and not self._tasks:
+            return self._asked
         if not self._join.waits:
             return None
         pause = together(self._fork.node, [self._pauses[index] for index in sorted(self._pauses)], self._deadline)
@@ -260,7 +260,7 @@ class ForkRun:
         return outcome
 
     async def _start(self, indices: list[int]) -> None:
-        if self._pause_reason is not None:
+        if self._asked is not None:
             return
         await self._place(indices)
         for index in indices:
@@ -277,8 +277,8 @@ class ForkRun:
         request = await patiently(self._clock, self.children.request, index)
         return await self._ask(index, request, BranchDone)
 
-    async def _pause_branch(self, index: int, reason: str) -> None:
-        request = PauseThread(thread_id=self._ids[index], reason=reason)
+    async def _pause_branch(self, index: int, asked: Pause) -> None:
+        request = PauseThread(thread_id=self._ids[index], reason=asked.reason, kind=asked.kind)
         try:
             await self._ask(index, request, Done)
         except BusinessRuleViolation:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from actors.admission import Admission
-from actors.errors import ActiveElsewhere, DestinationDied, Fenced
+from actors.errors import DestinationDied, Fenced
+from actors.halts import Halts
 from actors.patience import patiently
-from actors.pauses import cannot_pause, goes_on, is_asked_to_pause
+from actors.pauses import cannot_pause, check_here, goes_on, is_asked_to_pause
 from actors.ports import SessionRepository
 from actors.protocol import (
     Adopt,
@@ -20,8 +21,10 @@ from actors.protocol import (
     BranchDone,
     BranchThread,
     CancelThread,
+    ChangeSession,
     DescribeHost,
     Done,
+    HaltThread,
     HostDescribed,
     Message,
     PauseThread,
@@ -40,9 +43,9 @@ from actors.protocol import (
 from actors.session import SessionActor
 from actors.thread import ThreadActor, ThreadServices
 from graphs.errors import BusinessRuleViolation, NotFoundError
-from graphs.journal import Cursor, EntryKind, Usage
+from graphs.journal import Cursor, EntryKind, Pause, Usage
 from graphs.sessions import Session
-from graphs.threads import Thread, ThreadState, is_root, main_thread_id, root_of, session_of
+from graphs.threads import Thread, ThreadState, is_root, main_thread_id, path_of, root_of, session_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +58,8 @@ class _Branch:
     actor: ThreadActor | None = None
     cancelled: str | None = field(default=None)
     """Why it is to be cancelled, if that was asked before it was loaded."""
-    paused: str | None = field(default=None)
-    """Why it is to be paused, likewise."""
+    paused: Pause | None = field(default=None)
+    """How it is to be paused, likewise."""
 
 
 class Host:
@@ -72,6 +75,7 @@ class Host:
         self._services = services
         self._repository = sessions
         self._admission = Admission(services.host, capacity, services.clock)
+        self._halts = Halts(services, sessions, self._go_on)
         self._sessions: dict[str, SessionActor] = {}
         """Id of a root thread -> who runs it."""
         self._branches: dict[str, _Branch] = {}
@@ -87,6 +91,7 @@ class Host:
         branches = [branch.task for branch in self._branches.values() if branch.task is not None]
         for task in branches:
             task.cancel()
+        await self._halts.close()
         await asyncio.gather(*branches, *(actor.close() for actor in self._sessions.values()), return_exceptions=True)
 
     async def _handle(self, request: object) -> Message | None:
@@ -114,8 +119,13 @@ class Host:
                 await self._carry_out(request)
             case PauseThread():
                 await self._pause(request)
+            case HaltThread():
+                with self._used(await self._root(request.thread_id), request.lost) as actor:
+                    await patiently(self._services.clock, actor.halt, request.session)
+            case ChangeSession():
+                await self._halts.change(request)
             case Adopt():
-                await self._adopt(request)
+                await self._adopt(request.threads, request.lost)
             case Redeployed(refs=refs):
                 self._services.catalog.forget(refs)
             case PoolChanged(kind=kind, executors=executors):
@@ -143,10 +153,17 @@ class Host:
                 case RestoreThread():
                     await patiently(self._services.clock, actor.restore, request)
 
-    async def _adopt(self, request: Adopt) -> None:
-        await asyncio.gather(*(self._adopt_one(thread_id, request.lost) for thread_id in request.threads))
+    async def _go_on(self, thread_id: str) -> None:
+        with self._used(await self._root(thread_id), "") as actor:
+            await patiently(self._services.clock, actor.go_on)
+
+    async def _adopt(self, threads: Sequence[str], lost: str = "") -> None:
+        await asyncio.gather(*(self._adopt_one(thread_id, lost) for thread_id in threads))
 
     async def _adopt_one(self, thread_id: str, lost: str) -> None:
+        if not path_of(thread_id):
+            self._halts.take_up(session_of(thread_id))
+            return
         try:
             actor = await self._root(thread_id)
         except NotFoundError:
@@ -267,14 +284,13 @@ class Host:
         branch = self._branches.get(thread_id)
         if branch is None or branch.task is None:
             head = await self._services.journal.head(thread_id)
-            if head is not None and head.cursor.status is ThreadState.RUNNING and head.host != self._services.host:
-                raise ActiveElsewhere(f"{thread_id} runs on {head.host}", thread_id=thread_id, host=head.host)
+            check_here(head, self._services.host)
             if head is not None and is_asked_to_pause(head.cursor):
                 return
             raise cannot_pause(thread_id, Cursor() if head is None else head.cursor)
-        branch.paused = request.reason
+        branch.paused = request.pause
         if branch.actor is not None:
-            await branch.actor.pause(request.reason)
+            await branch.actor.pause(request.pause)
         await asyncio.wait([branch.task])
         if branch.actor is not None and branch.actor.cursor.status.finished:
             raise cannot_pause(thread_id, branch.actor.cursor)

@@ -6,8 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from actors.errors import ActiveElsewhere
+from actors.ports import Head
 from graphs.errors import BusinessRuleViolation, StateInvalid
 from graphs.journal import Cursor, Pause, PauseKind
+from graphs.sessions import Session
 from graphs.threads import ThreadState
 from graphs.workflow.approvals import approval_of
 from graphs.workflow.node import CallConfig, HumanConfig, ToolCallConfig, WaitConfig
@@ -48,6 +51,11 @@ def is_due(pause: Pause, now: float) -> bool:
     return pause.until is not None and pause.until <= now
 
 
+def with_session(session: Session) -> Pause:
+    """How threads pause with their session."""
+    return Pause(kind=PauseKind.SESSION, reason=session.reason)
+
+
 def is_asked(cursor: Cursor) -> bool:
     """Whether a person is to answer the thread's question."""
     return cursor.status is ThreadState.PAUSED and cursor.pause is not None and cursor.pause.asks
@@ -62,8 +70,9 @@ def is_asked_to_pause(cursor: Cursor) -> bool:
 
 
 def goes_on(cursor: Cursor, now: float) -> bool:
-    """Whether a paused thread goes on when it is asked to run: its time has come, or threads below it decide."""
-    return cursor.pause is not None and (cursor.pause.kind is PauseKind.BRANCHES or is_due(cursor.pause, now))
+    """Whether a paused thread goes on when it is asked to run: its time has come, or others decide that."""
+    pause = cursor.pause
+    return pause is not None and (pause.kind in (PauseKind.BRANCHES, PauseKind.SESSION) or is_due(pause, now))
 
 
 def together(node: str, pauses: list[Pause], deadline: float | None) -> Pause:
@@ -78,6 +87,13 @@ def together(node: str, pauses: list[Pause], deadline: float | None) -> Pause:
         until=min(times, default=None),
         reason=next((pause.reason for pause in pauses if pause.reason), ""),
     )
+
+
+def check_here(head: Head | None, *hosts: str) -> None:
+    """Raise `ActiveElsewhere` if a thread runs on none of these hosts."""
+    if head is not None and head.cursor.status is ThreadState.RUNNING and head.host not in ("", *hosts):
+        where = f"thread {head.thread.id} is running on {head.host}; ask there"
+        raise ActiveElsewhere(where, thread_id=head.thread.id, host=head.host)
 
 
 def not_asked(thread_id: str, cursor: Cursor) -> BusinessRuleViolation:
@@ -110,6 +126,15 @@ def cannot_resume(thread_id: str, cursor: Cursor) -> BusinessRuleViolation:
     )
 
 
+def turn_waits(thread_id: str, turn: int) -> BusinessRuleViolation:
+    """The error for cancelling a turn that does not begin before another one, or the session, is resumed."""
+    return BusinessRuleViolation(
+        f"turn {turn} of thread {thread_id} waits behind what is paused; cancel or resume that first",
+        thread_id=thread_id,
+        turn=turn,
+    )
+
+
 def situation(cursor: Cursor) -> str:
     """What a thread does or waits for, in words."""
     if cursor.status is ThreadState.RUNNING:
@@ -123,6 +148,8 @@ def situation(cursor: Cursor) -> str:
             return f"node {cursor.pause.node!r} waits for a time"
         case PauseKind.ASKED:
             return "somebody has paused it; resume it"
+        case PauseKind.SESSION:
+            return "its session is paused; resume that"
         case PauseKind.BRANCHES:
             return f"threads below it are paused, of node {cursor.pause.node!r}; `greenroom threads tree` shows them"
 

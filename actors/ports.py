@@ -9,7 +9,7 @@ import msgspec
 
 from graphs.history import HistoryQuery, HistoryRecord
 from graphs.journal import Cursor, JournalEntry, ReplaySize, Snapshot
-from graphs.sessions import Session, UserInteraction
+from graphs.sessions import Session, SessionState, UserInteraction
 from graphs.state.refs import ValueRef
 from graphs.state.snapshots import StateSnapshot
 from graphs.statistics import GroupBy, WorkflowTokenStatistics
@@ -27,6 +27,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the host that took the epoch; empty if none has."""
     fenced: int = 0
     """Appends refused because their epoch was not the newest any more."""
+    halted: Session | None = None
+    """Its session, if that is paused or aborted. Only `Journal.activate` tells it."""
 
 
 class Journal(Protocol):
@@ -64,6 +66,8 @@ class Journal(Protocol):
         The same (epoch, first seq, op_id) again is answered as done.
 
         Raises:
+            SessionChanged: A root thread is to go on, and its session is paused or aborted; or it is to pause with its
+                session, which is not paused.
             Fenced: A newer epoch exists; the writer must drop the thread.
             SeqConflict: The first seq is not the next one.
             NotFoundError: No such thread.
@@ -93,7 +97,8 @@ class Journal(Protocol):
         """Root threads somebody has to work on -> the host that took or accepted them last.
 
         A thread is in it from the moment its interaction is accepted, or it is resumed or branched, until its turn is
-        over and no other one waits, or it is paused.
+        over and no other one waits, or it is paused. So is a session (`session_work_id`) whose state was changed, until
+        that is carried out.
         """
 
     async def timers(self, *, until: float | None = None, limit: int = 1_000) -> list[tuple[str, float]]:
@@ -147,7 +152,7 @@ class SessionRepository(Protocol):
         """Record an interaction, and its session if the id is new; the number of the turn it starts is returned.
 
         Numbers are 1, 2, 3, ... in each session; the same interaction id again gets the same number. A new one opens
-        the main thread for `host` (see `Journal.open_threads`), unless it is open already, or paused.
+        the main thread for `host` (see `Journal.open_threads`), unless it is open already, or it or the session paused.
 
         Raises:
             BusinessRuleViolation: The session has ended. One that was accepted before is answered as ever.
@@ -161,6 +166,27 @@ class SessionRepository(Protocol):
             IllegalTransition: It has ended before.
             BusinessRuleViolation: A turn of its main thread runs, is paused or waits.
         """
+
+    async def change(self, session_id: str, state: SessionState, *, reason: str, at: float, host: str) -> Session:
+        """Pause, resume or abort a session: what is not running does not begin from then on, or may again.
+
+        What that means for its threads is to be carried out by `host`, until `settle` (see `Journal.open_threads`). One
+        that is in this state already stays as it is, and is carried out once more.
+
+        Args:
+            session_id: The session.
+            state: Paused, active or aborted.
+            reason: Why.
+            at: Unix seconds.
+            host: Who carries it out.
+
+        Raises:
+            NotFoundError: There is no such session.
+            IllegalTransition: It has ended.
+        """
+
+    async def settle(self, session: Session) -> None:
+        """What the state of a session means is carried out; nothing happens if it has been changed since."""
 
     async def interaction(self, session_id: str, turn: int) -> UserInteraction | None:
         """The interaction that starts `turn`; without its content once the turn has begun: the journal has that."""

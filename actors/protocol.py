@@ -9,8 +9,8 @@ import msgspec
 from actors.llm.settings import ModelSettings
 from actors.tools.settings import ToolSettings
 from graphs.errors import ErrorInfo
-from graphs.journal import Cursor, JournalEntry, Pause, Usage
-from graphs.sessions import Session
+from graphs.journal import Cursor, JournalEntry, Pause, PauseKind, Usage
+from graphs.sessions import Session, SessionState
 from graphs.threads import Durability, Thread, ThreadPriority, ThreadState
 from graphs.tools import ToolExecutionResult
 
@@ -97,6 +97,22 @@ class PauseThread(Message, frozen=True, kw_only=True, omit_defaults=True):
 
     thread_id: str
     reason: str
+    kind: PauseKind = PauseKind.ASKED
+    """`session`: its session is paused, and it goes on with that."""
+    lost: str = ""
+
+    @property
+    def pause(self) -> Pause:
+        """How it is to be paused."""
+        return Pause(kind=self.kind, reason=self.reason)
+
+
+class ChangeSession(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Pause, resume or abort a session. Answered by `Done` when that is recorded, for all of its threads."""
+
+    session_id: str
+    state: SessionState
+    reason: str = ""
     lost: str = ""
 
 
@@ -129,6 +145,15 @@ class RestoreThread(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Who updates it, if somebody else than the user of the session."""
     operation_id: str
     """The same id twice restores once."""
+    lost: str = ""
+
+
+class HaltThread(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Pause or cancel what a root thread is at, with its session. Answered by `Done` when that is recorded."""
+
+    thread_id: str
+    session: Session
+    """The session: it is paused or aborted."""
     lost: str = ""
 
 
@@ -418,6 +443,8 @@ Request = (
     | CancelThread
     | Answer
     | PauseThread
+    | ChangeSession
+    | HaltThread
     | ResumeThread
     | BranchThread
     | RestoreThread

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from actors.admission import Admission
 from actors.answers import answer, resume_tree, was_answered
-from actors.errors import ActiveElsewhere, DestinationDied, Fenced, Overloaded, SeqConflict
+from actors.errors import ActiveElsewhere, DestinationDied, Fenced, SeqConflict
 from actors.network import SUPERVISOR
 from actors.patience import patiently
-from actors.pauses import cannot_pause, cannot_resume, is_asked_to_pause, is_due, not_paused
+from actors.pauses import cannot_pause, cannot_resume, check_here, is_asked_to_pause, is_due, not_paused, turn_waits
 from actors.ports import SessionRepository
 from actors.protocol import (
     Answer,
@@ -26,7 +26,9 @@ from actors.protocol import (
     TurnAccepted,
     TurnDone,
 )
+from actors.stops import Stops
 from actors.thread import ThreadActor, ThreadServices
+from actors.turns import WaitingTurns
 from actors.waiters import Waiters, is_over
 from actors.whatif import begin_branch, check_at_rest, restore
 from graphs.errors import NotFoundError
@@ -35,8 +37,6 @@ from graphs.sessions import InteractionType, Session, UserInteraction
 from graphs.threads import Thread, ThreadFactory, ThreadPriority, ThreadState, main_thread_id
 
 _T = TypeVar("_T")
-
-MAX_WAITING_TURNS = 1_000
 
 logger = logging.getLogger(__name__)
 
@@ -76,15 +76,11 @@ class SessionActor:
         self._branch = branch
         self._priority = branch.metadata.priority if branch is not None else ThreadPriority.NORMAL
         self._waiters = Waiters(services.journal, services.catalog.schema)
-        self._cancelled: dict[int, str] = {}
-        """Turn -> why it is to be cancelled."""
+        self._stops = Stops()
         self._worker: asyncio.Task[None] | None = None
         self._woken = False
         self._accepting: set[asyncio.Task[Any]] = set()
-        self._accepted: dict[int, UserInteraction] = {}
-        """Turn -> interaction, of those accepted here that have not begun."""
-        self._may_be_more = False
-        """Whether interactions that were accepted elsewhere may wait in the store."""
+        self._turns = WaitingTurns(session.id, None if branch is not None else sessions)
         self._loading = asyncio.Lock()
         """Held by whoever has its thread loaded: only one may."""
         self._running = False
@@ -93,8 +89,6 @@ class SessionActor:
         """Its thread, while the worker has it loaded."""
         self._pausing = asyncio.Lock()
         """Held while its thread pauses for those below it, and while one of them is let go on."""
-        self._pause_reason: str | None = None
-        """Why the turn that runs, or is next, is to be paused, if it is."""
         self._look_below = False
         """Whether threads below it may go on which were paused."""
         self._loaded: asyncio.Future[ThreadActor] = asyncio.get_running_loop().create_future()
@@ -111,12 +105,7 @@ class SessionActor:
             Overloaded: Too many turns are waiting in this session.
             ActiveElsewhere: The session's turn is running on another host: ask there.
         """
-        if len(self._accepted) + len(self._accepting) >= MAX_WAITING_TURNS:
-            raise Overloaded(
-                f"session {self.session.id} has {MAX_WAITING_TURNS} turns waiting; wait for some of them",
-                destination=self.session.id,
-                retry_after_s=1.0,
-            )
+        self._turns.check(len(self._accepting))
         self._admission.check()
         interaction = UserInteraction(
             interaction_id=request.interaction_id,
@@ -137,41 +126,46 @@ class SessionActor:
         """How a turn ends, going on with whatever is unfinished."""
         done: asyncio.Future[TurnDone] = asyncio.get_running_loop().create_future()
         self._waiters.add(turn, done)
-        self._may_be_more = True
+        self._turns.may_be_more = True
         self.wake()
         return await self._over(turn, done)
 
     async def cancel(self, turn: int, reason: str) -> None:
-        """Cancel a turn; returns when that is recorded. One that is over, or nobody has asked for, is left alone."""
+        """Cancel a turn; returns when that is recorded. One that is over, or nobody has asked for, is left alone.
+
+        Raises:
+            BusinessRuleViolation: It waits for another one, which is paused.
+        """
         if self._accepting:
             await asyncio.wait(self._accepting)
-        self._may_be_more = True
+        self._turns.may_be_more = True
         if not self._running and await patiently(self._services.clock, self._cancel_at_rest, turn, reason):
             return
         self.wake()
         thread = await asyncio.shield(self._loaded)
-        known = turn <= thread.cursor.turn or turn in self._accepted
-        if not known and await self._interaction(turn) is None:
+        if turn > thread.cursor.turn and not await self._turns.exists(turn):
             return
         thread = self._thread or thread
-        if not is_over(thread, turn):
-            self._cancelled[turn] = reason
+        if not is_over(thread.cursor, turn):
+            self._stops.cancel(turn, reason)
             if thread.cursor.turn == turn:
                 thread.cancel(reason)
-            await self.outcome(turn)
+            if not (await self.outcome(turn)).status.finished:
+                raise turn_waits(self.root, turn)
 
     async def _cancel_at_rest(self, turn: int, reason: str) -> bool:
         """Cancel a turn that needs no place for it: it is next, or paused. False if it has to wait for others."""
         async with self._loaded_at_rest() as thread:
-            if not is_over(thread, turn):
+            if not is_over(thread.cursor, turn):
                 if turn > thread.cursor.turn + 1 or (turn > thread.cursor.turn and thread.cursor.is_open):
                     return False
-                if turn > thread.cursor.turn:
-                    if await self._interaction(turn) is None:
-                        return True
-                    await thread.start_turn(turn, None)
-                thread.cancel(reason)
-                await thread.run()
+                if turn == thread.cursor.turn:
+                    thread.cancel(reason)
+                    await thread.run()
+                elif not await self._turns.exists(turn):
+                    return True
+                else:
+                    await thread.skip_turn(turn, reason)
             await self._waiters.tell(thread)
         self.wake()
         return True
@@ -204,14 +198,48 @@ class SessionActor:
             return  # perhaps by this very request, whose answer was lost
         if head is not None and head.cursor.status is ThreadState.PAUSED:
             raise cannot_pause(self.root, head.cursor)
-        if (head is None or not head.cursor.is_open) and await self._interaction(turn) is None:
+        if (head is None or not head.cursor.is_open) and not await self._turns.exists(turn):
             raise cannot_pause(self.root, Cursor() if head is None else head.cursor)
-        self._pause_reason = request.reason
+        self._stops.asked = request.pause
         if self._thread is not None and self._thread.cursor.turn == turn:
-            await self._thread.pause(request.reason)
+            await self._thread.pause(request.pause)
         done = await self.outcome(turn)
         if done.pause is None:
             raise cannot_pause(self.root, Cursor(status=done.status))
+
+    async def halt(self, session: Session) -> None:
+        """Its session is paused or aborted: returns when its turns are, too."""
+        head = await self._services.journal.head(self.root)
+        cursor = Cursor() if head is None else head.cursor
+        self._stops.halted = session
+        if self._thread is not None:
+            await self._stop(self._thread)
+        if self._stops.rests:
+            if cursor.status is ThreadState.RUNNING:
+                await self.outcome(cursor.turn)
+            return
+        turn = cursor.turn if cursor.is_open else cursor.turn + 1
+        while turn == cursor.turn or await self._turns.exists(turn):
+            await self.cancel(turn, session.reason)
+            turn += 1
+
+    async def go_on(self) -> None:
+        """Its session is active: returns when that is recorded of a turn which was paused with it."""
+        if self._thread is None or self._thread.cursor.pause is not None:
+            with suppress(ActiveElsewhere):  # then it goes on already
+                async with self._loaded_at_rest() as thread:
+                    pause = thread.cursor.pause
+                    if pause is not None and pause.kind is PauseKind.SESSION and thread.halted is None:
+                        await thread.resume()
+        self.adopt()
+
+    async def _stop(self, thread: ThreadActor) -> None:
+        """Have a turn end or pause that is to, after what it is at or in the middle of it."""
+        if (reason := self._stops.why_cancelled(thread.cursor.turn)) is not None:
+            if thread.cursor.is_open:
+                thread.cancel(reason)
+        elif thread.cursor.status is ThreadState.RUNNING and (pause := self._stops.pause) is not None:
+            await thread.pause(pause)
 
     async def resume(self, request: ResumeThread) -> None:
         """Let a thread go on, its own or one below, that somebody has paused; one that runs does so already.
@@ -233,7 +261,7 @@ class SessionActor:
 
     def adopt(self) -> None:
         """Go on with what another host has left, with a pause whose time has come, and with threads below."""
-        self._may_be_more = True
+        self._turns.may_be_more = True
         self._let_go_on("")
 
     def _let_go_on(self, thread_id: str) -> None:
@@ -278,7 +306,8 @@ class SessionActor:
                 yield thread
             self._let_go_on(thread_id)
             return
-        await self._check_here()
+        if not self._running:
+            check_here(await self._services.journal.head(self.root), self._services.host, self.lost)
         head = await self._services.journal.head(thread_id)
         if head is None:
             raise NotFoundError(f"no thread {thread_id!r}", kind="thread", key=thread_id)
@@ -294,21 +323,12 @@ class SessionActor:
             told = self._thread is not None and self._thread.may_go_on(thread_id)
         if not told and not self._running:
             async with self._loaded_at_rest() as thread:
-                if thread.cursor.pause is not None and thread.cursor.pause.kind is PauseKind.BRANCHES:
+                pause = thread.cursor.pause
+                if pause is not None and pause.kind is PauseKind.BRANCHES and thread.halted is None:
                     await thread.resume()
         elif not told:
             self._look_below = True
         self.wake()
-
-    async def _check_here(self) -> None:
-        """Raise `ActiveElsewhere` if its thread runs on another host."""
-        head = None if self._running else await self._services.journal.head(self.root)
-        if head is None or head.cursor.status is not ThreadState.RUNNING:
-            return
-        if head.host not in ("", self._services.host, self.lost):
-            raise ActiveElsewhere(
-                f"thread {self.root} is running on {head.host}; ask there", thread_id=self.root, host=head.host
-            )
 
     @asynccontextmanager
     async def _loaded_at_rest(self) -> AsyncIterator[ThreadActor]:
@@ -335,7 +355,7 @@ class SessionActor:
 
     async def _accept(self, interaction: UserInteraction, done: asyncio.Future[TurnDone] | None) -> int:
         turn = await self._sessions.accept(self.session, interaction, host=self._services.host)
-        self._accepted[turn] = interaction
+        self._turns.add(turn, interaction)
         if done is not None:
             self._waiters.add(turn, done)
         self.wake()
@@ -343,14 +363,14 @@ class SessionActor:
 
     async def _begin_branch(self, request: BranchThread) -> int:
         async with self._loading:
-            turn = await patiently(self._services.clock, begin_branch, request, self._services)
+            turn = await patiently(self._services.clock, begin_branch, request, self._services, self._sessions)
         self.wake()
         return turn
 
     async def _restore(self, request: RestoreThread) -> None:
         async with self._loaded_at_rest() as thread:
             await restore(thread, request, self._services.journal, self._services.catalog.schema)
-        self._may_be_more = True
+        self._turns.may_be_more = True
         self.wake()
 
     async def _uncut(self, work: Coroutine[Any, Any, _T]) -> _T:
@@ -369,10 +389,17 @@ class SessionActor:
     async def _over(self, turn: int, done: asyncio.Future[TurnDone]) -> TurnDone:
         if self._thread is not None:
             await self._waiters.tell(self._thread)  # it may be over, and a later one running
+        elif self._admission.is_full and await self._is_over(turn):
+            async with self._loaded_at_rest() as thread:  # which needs no place
+                await self._waiters.tell(thread)
         try:
             return await done
         finally:
             self._waiters.remove(turn, done)
+
+    async def _is_over(self, turn: int) -> bool:
+        head = await self._services.journal.head(self.root)
+        return head is not None and is_over(head.cursor, turn)
 
     async def _work(self) -> None:
         try:
@@ -391,11 +418,12 @@ class SessionActor:
 
     async def _run_turns(self) -> None:
         """Activate the main thread, and run turns while there are any."""
-        again = self._thread is not None
+        again, self._stops.halted = self._thread is not None, None
         thread = self._thread = await ThreadActor.activate(self._root_thread(), self._services, lost=self.lost)
         if again or thread.cursor.status is ThreadState.RUNNING:
-            self._may_be_more = True  # whoever has left it there may have left interactions too
+            self._turns.may_be_more = True  # whoever has left it there may have left interactions too
         thread.pausing = self._pausing
+        self._stops.halted = self._stops.halted or thread.halted  # that it is may have been said meanwhile
         if not self._loaded.done():
             self._loaded.set_result(thread)
         await self._waiters.tell(thread)
@@ -404,28 +432,34 @@ class SessionActor:
             self._woken = False
             await self._go_on(thread)
             await self._run_turn(thread)
-            while thread.cursor.pause is None and (interaction := await self._next(thread)) is not None:
+            while self._goes_on(thread) and (interaction := await self._turns.take(thread.cursor.turn + 1)) is not None:
                 turn = thread.cursor.turn + 1
-                content = None if turn in self._cancelled else interaction.content
-                await thread.start_turn(turn, content, durability=interaction.durability)
+                if (reason := self._stops.why_cancelled(turn)) is not None:
+                    await thread.skip_turn(turn, reason)
+                else:
+                    await thread.start_turn(turn, interaction.content, durability=interaction.durability)
                 await self._run_turn(thread)
-            if thread.cursor.pause is not None:
+            if not self._goes_on(thread):
                 await self._rest(thread)
 
+    def _goes_on(self, thread: ThreadActor) -> bool:
+        """Whether the next turn may begin."""
+        return thread.cursor.pause is None and not self._stops.rests
+
     async def _go_on(self, thread: ThreadActor) -> None:
-        """End a pause whose time has come."""
+        """End a pause whose time has come, or that was one of its session."""
         look_below, self._look_below = self._look_below, False
         pause = thread.cursor.pause
-        if pause is None or thread.cursor.turn in self._cancelled:
+        if pause is None or self._stops.rests or self._stops.why_cancelled(thread.cursor.turn) is not None:
             return
-        if is_due(pause, self._services.clock.now()) or (look_below and pause.kind is PauseKind.BRANCHES):
+        is_over = pause.kind is PauseKind.SESSION or is_due(pause, self._services.clock.now())
+        if is_over or (look_below and pause.kind is PauseKind.BRANCHES):
             await thread.resume()
 
     async def _rest(self, thread: ThreadActor) -> None:
-        """The thread is paused: let those know who wait for its turns, and who wakes it."""
+        """The thread, or its session, is paused: let those know who wait for its turns, and who wakes it."""
         pause = thread.cursor.pause
-        assert pause is not None
-        if pause.until is not None:
+        if pause is not None and pause.until is not None and not self._stops.rests:
             try:
                 await self._services.network.tell(SUPERVISOR, TimerSet(until=pause.until))
             except DestinationDied:
@@ -433,34 +467,14 @@ class SessionActor:
         self._waiters.tell_pause(thread)
 
     async def _run_turn(self, thread: ThreadActor) -> None:
-        reason = self._cancelled.get(thread.cursor.turn)
-        if reason is not None:
-            thread.cancel(reason)
+        await self._stop(thread)
         runs = thread.cursor.status is ThreadState.RUNNING
-        if runs and self._pause_reason is not None:
-            await thread.pause(self._pause_reason)
         await thread.run()
         if runs:
-            self._pause_reason = None
-        for turn in [turn for turn in self._cancelled if turn <= thread.cursor.turn]:
-            del self._cancelled[turn]
+            self._stops.asked = None
+        if thread.cursor.status.finished:
+            self._stops.over(thread.cursor.turn)
         await self._waiters.tell(thread)
-
-    async def _next(self, thread: ThreadActor) -> UserInteraction | None:
-        """The interaction that starts the next turn: known here, unless it was accepted before this activation."""
-        turn = thread.cursor.turn + 1
-        for done in [accepted for accepted in self._accepted if accepted < turn]:
-            del self._accepted[done]  # asked twice, and over by now
-            self._may_be_more = True
-        known = self._accepted.pop(turn, None)
-        if known is not None or not (self._accepted or self._may_be_more):
-            return known
-        interaction = await self._interaction(turn)
-        self._may_be_more = interaction is not None
-        return interaction
-
-    async def _interaction(self, turn: int) -> UserInteraction | None:
-        return None if self._branch is not None else await self._sessions.interaction(self.session.id, turn)
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, Fenced):
@@ -469,9 +483,8 @@ class SessionActor:
             self._loaded.set_exception(error)
             self._loaded.exception()  # retrieved: perhaps nobody waits for it
         self._waiters.fail(error)
-        self._accepted.clear()
-        self._cancelled.clear()
-        self._may_be_more = True
+        self._turns.forget()
+        self._stops.clear()
 
     def _moved(self) -> DestinationDied:
         return DestinationDied("the session is active elsewhere; ask there", destination=self._services.host)

@@ -17,14 +17,15 @@ from actors.errors import Fenced, SeqConflict
 from actors.forks import ForkRun
 from actors.network import Network
 from actors.patience import passes
-from actors.pauses import pause_at, read_at_pause
+from actors.pauses import pause_at, read_at_pause, with_session
 from actors.pools import ExecutorPools
 from actors.ports import Clock, Head, Journal
 from actors.protocol import BranchDone, RunSegment, SegmentDone, TurnDone
 from actors.replay import Replayed, apply, base_state, outcome, replay, usage_after
 from actors.values import Values
 from graphs.errors import Cancelled, ErrorInfo, GreenroomError, NodeError, describe
-from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Pause, PauseKind, Snapshot, Usage, snapshot_due
+from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Pause, Snapshot, Usage, snapshot_due
+from graphs.sessions import Session, SessionState
 from graphs.threads import Durability, Thread, ThreadState
 from graphs.workflow import planner
 from graphs.workflow.plan import Plan
@@ -74,7 +75,10 @@ class ThreadActor:
         self._op_ids = itertools.count()
         self._carrying: asyncio.Task[None] | None = None
         self._cancel_reason: str | None = None
-        self._pause_reason: str | None = None
+        self._asked: Pause | None = None
+        """How the turn is to be paused, if it is."""
+        self.halted: Session | None = None
+        """Its session, if that was paused or aborted when the thread was activated."""
         self._open_fork: ForkRun | None = None
         self.pausing = asyncio.Lock()
         """Held while the thread pauses for those below it, and while one of them is let go on."""
@@ -99,6 +103,7 @@ class ThreadActor:
         head = await services.journal.activate(thread.id, services.host, create=thread, lost=lost)
         plan = await services.catalog.plan(head.thread.workflow)
         actor = cls(head.thread, plan, head.epoch, services)
+        actor.halted = head.halted
         await actor._load(head, base)
         return actor
 
@@ -131,7 +136,14 @@ class ThreadActor:
             error = failure.info()
             cursor = await self._after(dataclasses.replace(event, error=error), state)
         await self._append(EntryKind.TURN_STARTED, cursor, state, deltas=deltas, error=error)
-        self.state, self.written, self._pause_reason = state, [], None
+        self.state, self.written, self._asked = state, [], None
+
+    async def skip_turn(self, turn: int, reason: str) -> None:
+        """Journal turn `turn`, which has not begun, as cancelled, in one append; its input is not written."""
+        error = _cancelled(reason)
+        cursor = await self._after(planner.TurnStarted(turn, error=error), self.state)
+        await self._append(EntryKind.TURN_STARTED, cursor, keep=True)
+        await self._finish(ThreadState.CANCELLED, error)
 
     async def resume(
         self, write: Mapping[str, Any] | None = None, operation_id: str = "", refusal: ErrorInfo | None = None
@@ -143,6 +155,8 @@ class ThreadActor:
             operation_id: Id of the answer.
             refusal: The answer, if it says that a tool must not be called.
 
+        If its session is paused, so is the thread again, in the same append: it goes on with that.
+
         Raises:
             StateInvalid: A reducer refuses the answer.
         """
@@ -153,10 +167,13 @@ class ThreadActor:
             state, deltas = self.plan.schema.apply(state, small), (delta,)
         cursor = await self._after(planner.Resumed(self.usage, refusal), state)
         fields: dict[str, Any] = {"deltas": deltas, "node": self.cursor.node, "operation_id": operation_id}
-        await self._append(EntryKind.RESUMED, cursor, state, error=refusal, **fields)
+        paused = self.halted is not None and self.halted.state is SessionState.PAUSED
+        await self._append(EntryKind.RESUMED, cursor, state, keep=paused, error=refusal, **fields)
         self.state = state
         if write:
             self.written.append(small)
+        if self.halted is not None and paused:
+            await self._pause(with_session(self.halted))
 
     async def branch_off(self, entry: JournalEntry, deltas: tuple[bytes, ...], usage: Usage, *, inner: bool) -> None:
         """Journal the start of a what-if branch, which goes on where its base was after `entry`; see `Branched`."""
@@ -173,7 +190,7 @@ class ThreadActor:
         if self.cursor.fork is not None:
             await self.services.branches.cancel(self._as_parent(), self.cursor.fork, "its parent was restored")
         cursor = await self._after(planner.Restored(past.cursor), state)
-        fields = {"origin": origin, "deltas": deltas, "operation_id": operation_id, "user_id": user_id}
+        fields: dict[str, Any] = {"origin": origin, "deltas": deltas, "operation_id": operation_id, "user_id": user_id}
         await self._append(EntryKind.RESTORED, cursor, state, **fields)
         self.state = state
 
@@ -205,11 +222,11 @@ class ThreadActor:
         if self._carrying is not None:
             self._carrying.cancel()
 
-    async def pause(self, reason: str) -> None:
+    async def pause(self, asked: Pause) -> None:
         """Make `run` pause the turn after the step it is at, and the threads below it after theirs."""
-        self._pause_reason = reason
+        self._asked = asked
         if self._open_fork is not None:
-            await self._open_fork.pause(reason)
+            await self._open_fork.pause(asked)
         await self.services.executors.end(self.thread.id, self.epoch)
 
     def may_go_on(self, below: str = "") -> bool:
@@ -229,8 +246,8 @@ class ThreadActor:
     async def _go_on(self) -> None:
         while True:
             match planner.command(self.plan, self.cursor):
-                case planner.RunNode() if self._pause_reason is not None:
-                    await self._pause(Pause(kind=PauseKind.ASKED, reason=self._pause_reason))
+                case planner.RunNode() if self._asked is not None:
+                    await self._pause(self._asked)
                 case planner.RunNode(_, kind):
                     await self._run_segment(kind)
                 case planner.RunBranches(fork):
@@ -258,12 +275,12 @@ class ThreadActor:
             await self._pause(pause)
 
     async def _pause(self, pause: Pause) -> None:
-        self._pause_reason = None
+        self._asked = None
         cursor = await self._after(planner.Paused(pause), self.state)
         await self._append(EntryKind.PAUSED, cursor, node=pause.node or None)
 
     async def _record_cancellation(self, reason: str) -> None:
-        error = Cancelled(f"cancelled: {reason}", reason=reason).info()
+        error = _cancelled(reason)
         while not self.cursor.status.finished:
             try:
                 await self._give_up(ThreadState.CANCELLED, error)
@@ -383,8 +400,8 @@ class ThreadActor:
         async with self.services.branches.open(self._as_parent(), fork) as opened:
             self._open_fork = opened.run
             try:
-                if self._pause_reason is not None:
-                    await opened.run.pause(self._pause_reason)
+                if self._asked is not None:
+                    await opened.run.pause(self._asked)
                 while isinstance(joined := await opened.join(), Pause):
                     async with self.pausing:
                         if not opened.run.has_news:
@@ -408,14 +425,20 @@ class ThreadActor:
         return await self._values.advance(self.plan, self.cursor, event, state, self.seq + 1, now=now)
 
     async def _append(
-        self, kind: EntryKind, cursor: Cursor, state: dict[str, Any] | None = None, **fields: Any
+        self, kind: EntryKind, cursor: Cursor, state: dict[str, Any] | None = None, *, keep: bool = False, **fields: Any
     ) -> None:
-        """Journal one entry. `state` is the state after it, if it differs from the present one."""
+        """Journal one entry. `state` is the state after it, if it differs from the present one.
+
+        With `keep` it is written with the one that follows.
+        """
         services = self.services
         now = services.clock.now()
         entry = JournalEntry(seq=self.seq + 1, kind=kind, cursor=cursor, at=now, by=services.host, **fields)
         usage = usage_after(self.usage, entry)
-        await self._write([entry], self.state if state is None else state, usage)
+        if keep:
+            self._kept = (*self._kept, entry)
+        else:
+            await self._write([entry], self.state if state is None else state, usage)
         self.seq, self.cursor, self.usage = entry.seq, cursor, usage
 
     async def _write(self, entries: Sequence[JournalEntry], state: dict[str, Any], usage: Usage) -> None:
@@ -453,6 +476,10 @@ class ThreadActor:
         loaded = await replay(journal, head.thread, schema_of, base=base)
         self.seq, self.cursor, self.state, self.usage = loaded.seq, loaded.cursor, loaded.state, loaded.usage
         self.written = [self.plan.schema.decode_delta(delta) for delta in loaded.turn_deltas]
+
+
+def _cancelled(reason: str) -> ErrorInfo:
+    return Cancelled(f"cancelled: {reason}", reason=reason).info()
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

@@ -11,6 +11,7 @@ from actors.protocol import TurnDone
 from actors.replay import SchemaOf, turn_outcome
 from actors.thread import ThreadActor
 from graphs.errors import NotFoundError
+from graphs.journal import Cursor
 from graphs.threads import ThreadState
 
 
@@ -41,7 +42,7 @@ class Waiters:
 
     async def tell(self, thread: ThreadActor) -> None:
         """Tell those who wait for a turn that is over."""
-        for turn in [turn for turn in self._waiting if is_over(thread, turn)]:
+        for turn in [turn for turn in self._waiting if is_over(thread.cursor, turn)]:
             if turn == thread.cursor.turn:
                 done: TurnDone | None = thread.turn_done()
             else:
@@ -73,7 +74,6 @@ class Waiters:
         self._waiting.clear()
 
 
-def is_over(thread: ThreadActor, turn: int) -> bool:
-    """Whether `turn` of `thread` is over."""
-    cursor = thread.cursor
+def is_over(cursor: Cursor, turn: int) -> bool:
+    """Whether `turn` of a thread is over, which is at `cursor`."""
     return turn < cursor.turn or (turn == cursor.turn and cursor.status.finished)

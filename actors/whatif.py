@@ -5,22 +5,24 @@ from __future__ import annotations
 import msgspec
 
 from actors.errors import DestinationDied, Fenced
-from actors.ports import Journal
+from actors.ports import Journal, SessionRepository
 from actors.protocol import BranchThread, RestoreThread
 from actors.replay import Replayed, SchemaOf, apply, replay
 from actors.thread import ThreadActor, ThreadServices
 from graphs.errors import BusinessRuleViolation, NotFoundError
 from graphs.journal import EntryKind, JournalEntry
+from graphs.sessions import Session, SessionState
 from graphs.threads import Thread, ThreadState, ThreadType, session_of
 
 RETRIES_WITHIN = 64
 """Entries among which a restore is looked for that was asked for already."""
 
 
-async def begin_branch(request: BranchThread, services: ThreadServices) -> int:
+async def begin_branch(request: BranchThread, services: ThreadServices, sessions: SessionRepository) -> int:
     """Record a branch and its first entry, unless that is done already; the number of its turn is returned.
 
     Raises:
+        BusinessRuleViolation: The session is paused or aborted.
         NotFoundError: What it is to begin with is not there.
         StateInvalid: The state does not take the update.
     """
@@ -28,6 +30,9 @@ async def begin_branch(request: BranchThread, services: ThreadServices) -> int:
     known = await journal.head(thread.id)
     if known is not None and known.seq > 0:
         return known.cursor.turn
+    session = await sessions.find_by_id(thread.session_id)
+    if session is not None and session.state.halted:
+        raise _no_branches(session)
     assert thread.base is not None
     was = await _past(journal, thread.base, schema_of)
     entry, inner = await _entry(journal, thread.base)
@@ -90,6 +95,15 @@ def check_at_rest(thread: Thread, status: ThreadState) -> None:
         raise BusinessRuleViolation(
             f"thread {thread.id} is running; wait for its result, or cancel or pause it", thread_id=thread.id
         )
+
+
+def _no_branches(session: Session) -> BusinessRuleViolation:
+    remedy = "resume it first" if session.state is SessionState.PAUSED else "begin a new session"
+    return BusinessRuleViolation(
+        f"no thread can begin in session {session.id}, which is {session.state}; {remedy}",
+        session_id=session.id,
+        state=session.state.value,
+    )
 
 
 async def _past(journal: Journal, origin: tuple[str, int], schema_of: SchemaOf) -> Replayed:

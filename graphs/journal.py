@@ -112,6 +112,7 @@ class PauseKind(StrEnum):
     APPROVAL = "approval"  #: a person's word on whether a tool may be called
     TIMER = "timer"  #: a time
     ASKED = "asked"  #: that whoever has paused it resumes it
+    SESSION = "session"  #: that whoever has paused its session resumes that
     BRANCHES = "branches"  #: threads below it, all of which are paused
 
 

@@ -19,6 +19,11 @@ class SessionState(StrEnum):
     COMPLETED = "completed"
     ABORTED = "aborted"
 
+    @property
+    def halted(self) -> bool:
+        """Whether nothing of it may run."""
+        return self in (SessionState.PAUSED, SessionState.ABORTED)
+
 
 TRANSITIONS: dict[SessionState, frozenset[SessionState]] = {
     SessionState.ACTIVE: frozenset({SessionState.PAUSED, SessionState.COMPLETED, SessionState.ABORTED}),
@@ -32,8 +37,9 @@ def check_transition(source: SessionState, target: SessionState) -> None:
     """Raise `IllegalTransition` unless a session may go from `source` to `target`."""
     if target not in TRANSITIONS[source]:
         allowed = ", ".join(sorted(TRANSITIONS[source])) or "nothing else"
+        article = "an" if source[0] == "a" else "a"
         raise IllegalTransition(
-            f"a {source} session cannot become {target}; it may become {allowed}", source=source, target=target
+            f"{article} {source} session cannot become {target}; it may become {allowed}", source=source, target=target
         )
 
 
@@ -53,6 +59,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     workflow_id: str
     """`id@version`: a session stays on the version it started with."""
     state: SessionState = SessionState.ACTIVE
+    reason: str = ""
+    """Why it is paused or aborted."""
     context: SessionContext = SessionContext()
     created_at: float = 0.0
     """Unix seconds."""

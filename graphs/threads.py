@@ -142,6 +142,11 @@ def root_of(thread_id: str) -> str:
     return main_thread_id(session_of(thread_id))
 
 
+def session_work_id(session_id: str) -> str:
+    """What stands among the open threads for a session whose new state is not carried out yet: it has no path."""
+    return f"{session_id}:"
+
+
 def session_of(thread_id: str) -> str:
     """Session id inside a thread id."""
     return thread_id.rpartition(":")[0]

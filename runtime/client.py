@@ -26,6 +26,7 @@ from actors.protocol import (
     AwaitTurn,
     BranchThread,
     CancelThread,
+    ChangeSession,
     Cluster,
     Deploy,
     DescribeCluster,
@@ -42,7 +43,7 @@ from actors.protocol import (
     TurnDone,
 )
 from graphs.errors import NotFoundError, StateInvalid, ValidationError
-from graphs.sessions import Session, SessionContext
+from graphs.sessions import Session, SessionContext, SessionState
 from graphs.suggest import did_you_mean
 from graphs.threads import (
     Durability,
@@ -70,7 +71,16 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 logger = logging.getLogger(__name__)
 
 HostRequest = (
-    StartTurn | AwaitTurn | CancelThread | Answer | PauseThread | ResumeThread | Adopt | BranchThread | RestoreThread
+    StartTurn
+    | AwaitTurn
+    | CancelThread
+    | Answer
+    | PauseThread
+    | ResumeThread
+    | Adopt
+    | BranchThread
+    | RestoreThread
+    | ChangeSession
 )
 
 HOST_RETRY_S = 60.0
@@ -339,6 +349,13 @@ class AsyncClient:
         if workflow not in self._ready:
             await self._make_ready(workflow)
         return await self._ask_host(home, AwaitTurn(thread_id=thread_id, turn=turn), TurnDone)
+
+    async def change_session(self, session_id: str, state: SessionState, reason: str) -> None:
+        """Have a session paused, resumed or aborted; returns when that is recorded for all of its threads."""
+        home = await self._home(main_thread_id(session_id))
+        if home.session.workflow_id not in self._ready:
+            await self._make_ready(home.session.workflow_id)
+        await self._ask_host(home, ChangeSession(session_id=session_id, state=state, reason=reason), Done)
 
     async def answer(self, thread_id: str, value: Any) -> None:
         """Have the question of a paused thread answered; returns when that is recorded."""

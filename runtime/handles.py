@@ -53,6 +53,9 @@ class Client(PastClient, Protocol):
     async def settled(self, home: Home, done: TurnDone) -> ThreadResult:
         """How a turn ends that may not be over."""
 
+    async def change_session(self, session_id: str, state: SessionState, reason: str) -> None:
+        """Have a session paused, resumed or aborted."""
+
     async def answer(self, thread_id: str, value: Any) -> None:
         """Have the question of a paused thread answered."""
 
@@ -202,6 +205,37 @@ class AsyncSession:
         """
         await self._client.records.store.sessions.complete(self.id, at=time.time())
 
+    async def pause(self, reason: str = "asked by the driver") -> None:
+        """Pause it; returns when nothing of it runs any more, which is recorded.
+
+        The steps under way are finished, in all of its threads; nothing else begins. Turns are accepted and wait,
+        and so do answers and times that come. A session that is paused already stays as it is.
+
+        Raises:
+            IllegalTransition: It has ended.
+        """
+        await self._client.change_session(self.id, SessionState.PAUSED, reason)
+
+    async def resume(self) -> None:
+        """Let it go on where it was paused, and then with the turns that wait, in order. One that is active stays so.
+
+        What was paused by itself, with `AsyncThread.pause`, stays paused.
+
+        Raises:
+            IllegalTransition: It has ended.
+        """
+        await self._client.change_session(self.id, SessionState.ACTIVE, "")
+
+    async def abort(self, reason: str = "asked by the driver") -> None:
+        """End it now: the turns under way and those that wait are cancelled, with all threads below them.
+
+        Returns when that is recorded. It takes no more turns or branches; what it has done can still be read.
+
+        Raises:
+            IllegalTransition: It has been completed.
+        """
+        await self._client.change_session(self.id, SessionState.ABORTED, reason)
+
     async def threads(self) -> list[Head]:
         """Records of all its threads, oldest first."""
         return await self._client.records.store.journal.threads(self.id)
@@ -295,6 +329,9 @@ class AsyncThread(ThreadPast):
 
         A turn that is over stays as it is. One that has not begun is cancelled when those before it are over, and its
         input is not written.
+
+        Raises:
+            BusinessRuleViolation: It waits for a turn that is paused, or behind others in a paused session.
         """
         await self._client.cancel(self.id, self.turn, reason)
 

@@ -236,6 +236,18 @@ class SessionHandle:
         """See `AsyncSession.complete`."""
         self._client._run(self._session.complete())  # noqa: SLF001
 
+    def pause(self, reason: str = "asked by the driver") -> None:
+        """See `AsyncSession.pause`."""
+        self._client._run(self._session.pause(reason))  # noqa: SLF001
+
+    def resume(self) -> None:
+        """See `AsyncSession.resume`."""
+        self._client._run(self._session.resume())  # noqa: SLF001
+
+    def abort(self, reason: str = "asked by the driver") -> None:
+        """See `AsyncSession.abort`."""
+        self._client._run(self._session.abort(reason))  # noqa: SLF001
+
     def threads(self) -> list[Head]:
         """See `AsyncSession.threads`."""
         return self._client._run(self._session.threads())  # noqa: SLF001

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from actors.errors import ActiveElsewhere, Fenced, SeqConflict
+from actors.errors import ActiveElsewhere, Fenced, SeqConflict, SessionChanged
 from graphs.errors import BusinessRuleViolation, NotFoundError
 from graphs.journal import CorruptRecord, JournalEntry, Snapshot, open_entry
 from graphs.sessions import Session, SessionState, check_transition
@@ -106,6 +106,20 @@ def completed(session: Session, at: float) -> Session:
     """The record of a session once it is completed. Raises `IllegalTransition`."""
     check_transition(session.state, SessionState.COMPLETED)
     return msgspec.structs.replace(session, state=SessionState.COMPLETED, updated_at=at)
+
+
+def changed(session: Session, state: SessionState, reason: str, at: float) -> Session:
+    """The record of a session once it is in another state. Raises `IllegalTransition`."""
+    if session.state is state:
+        return session
+    check_transition(session.state, state)
+    return msgspec.structs.replace(session, state=state, reason=reason, updated_at=at)
+
+
+def session_changed(thread_id: str, state: str) -> SessionChanged:
+    """A thread is to go on or to pause with its session, which is in another state now."""
+    session_id = session_of(thread_id)
+    return SessionChanged(f"session {session_id} is {state} now; look at it again", session_id=session_id, state=state)
 
 
 def no_session(session_id: str) -> NotFoundError:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from graphs.journal import EntryKind, JournalEntry
+from graphs.journal import EntryKind, JournalEntry, PauseKind
+from graphs.sessions import SessionState
 from graphs.threads import MAIN, ThreadState, is_root, path_of
 
 _OPENING = frozenset({EntryKind.TURN_STARTED, EntryKind.RESUMED, EntryKind.BRANCHED, EntryKind.RESTORED})
@@ -18,6 +19,7 @@ class Change(StrEnum):
     OPEN = "open"  #: somebody has to work on it
     LOOK = "look"  #: somebody has to look at it, unless it is open: a thread below it goes on
     PAUSE = "pause"  #: nobody has to, until it is resumed
+    HALT = "halt"  #: the same, and its session must be paused
     CLOSE = "close"  #: nobody has to, unless the next turn waits already
 
 
@@ -31,6 +33,11 @@ class IndexChange(NamedTuple):
     """The turn that is over, of a thread that may have a next one."""
     begun: int | None = None
     """The turn whose input is in the journal now, so that it is needed nowhere else."""
+
+
+def refused(change: Change, state: SessionState) -> bool:
+    """Whether a thread of a session in this state may not change so."""
+    return state.halted if change is Change.OPEN else change is Change.HALT and state is not SessionState.PAUSED
 
 
 def index_change(thread_id: str, entries: Sequence[JournalEntry]) -> IndexChange | None:
@@ -48,6 +55,7 @@ def index_change(thread_id: str, entries: Sequence[JournalEntry]) -> IndexChange
     begun = cursor.turn if begins else None
     if running:
         return IndexChange(Change.OPEN, begun=begun)
-    if cursor.status is ThreadState.PAUSED:
-        return IndexChange(Change.PAUSE, due=None if cursor.pause is None else cursor.pause.until, begun=begun)
+    if cursor.pause is not None:
+        change = Change.HALT if cursor.pause.kind is PauseKind.SESSION else Change.PAUSE
+        return IndexChange(change, due=cursor.pause.until, begun=begun)
     return IndexChange(Change.CLOSE, over=cursor.turn if main else None, begun=begun)

@@ -20,11 +20,12 @@ from actors.stores.checks import (
     conflict,
     fenced,
     open_next,
+    session_changed,
     unknown,
 )
 from actors.stores.index import index_change
 from actors.stores.link import RedisLink
-from actors.stores.records import CURSOR, THREAD
+from actors.stores.records import CURSOR, THREAD, open_session
 from actors.stores.rows import packed_rows
 from actors.stores.tail import Tail, seq_of
 from actors.stores.writer import ScriptWriter
@@ -79,17 +80,18 @@ class RedisJournal:
         if create is not None:
             cursor = Cursor(status=create.state)
             args += [THREAD.encode(create), path_of(thread_id), CURSOR.encode(cursor), repr(create.updated_at)]
-        script_keys = [keys.record(thread_id), keys.threads(session_of(thread_id))]
+        session_id = session_of(thread_id)
+        script_keys = [keys.record(thread_id), keys.threads(session_id), keys.session(session_id)]
         if is_root(thread_id):
             script_keys.append(keys.OPEN)
         fields = await self._writer.script("activate", script_keys, args)
         if fields is None:
             raise unknown(thread_id)
-        taken, *fields = fields
+        taken, *fields, session = fields
         head = _head(thread_id, fields)
         if not taken:
             raise active_elsewhere(thread_id, head.host)
-        return head
+        return head if session is None else msgspec.structs.replace(head, halted=open_session(session_id, session))
 
     async def append(
         self,
@@ -106,6 +108,7 @@ class RedisJournal:
         Raises:
             Fenced: The epoch is not that of the thread.
             SeqConflict: The first seq is not the next one.
+            SessionChanged: The state of the session forbids it.
             NotFoundError: No such thread.
             Overloaded: Too many appends wait for the store.
             StoreUnavailable: The store was away until the deadline.
@@ -131,6 +134,7 @@ class RedisJournal:
                 keys.interactions(session_id),
                 keys.inputs(session_id),
                 keys.ACTIVE,
+                keys.session(session_id),
             ]
             due = "" if change.due is None else repr(change.due)
             turns = ("" if turn is None else turn for turn in (change.over, change.begun))
@@ -247,6 +251,8 @@ def _refusal(answer: list[Any], thread_id: str, epoch: int, first: int) -> Excep
             return fenced(thread_id, epoch, current)
         case [b"conflict", int(head)]:
             return conflict(thread_id, first, head)
+        case [b"changed", bytes(state)]:
+            return session_changed(thread_id, state.decode())
         case _:
             return unknown(thread_id)
 

@@ -20,14 +20,16 @@ from actors.stores.checks import (
     conflict,
     fenced,
     open_next,
+    session_changed,
     unknown,
 )
 from actors.stores.feed import Feed
-from actors.stores.index import Change, IndexChange, index_change
+from actors.stores.index import Change, IndexChange, index_change, refused
 from actors.stores.memory_rows import MemoryRows
 from actors.stores.records import CURSOR, EVENTS, THREAD
 from graphs.history import new_rows
 from graphs.journal import CorruptRecord, Cursor, JournalEntry, ReplaySize, Snapshot, open_snapshot, seal
+from graphs.sessions import Session, SessionState
 from graphs.threads import Thread, ThreadState, is_root, root_of, session_of
 
 MAX_ITEMS = 1_000
@@ -123,6 +125,18 @@ class MemoryIndex:
         """Session id -> interactions it has had."""
         self.inputs: dict[tuple[str, int], bytes] = {}
         """(session id, turn that has not begun) -> its sealed input."""
+        self.sessions: dict[str, Session] = {}
+        """Session id -> record, of those that are not active."""
+
+    def state(self, session_id: str) -> SessionState:
+        """Where a session is in its life."""
+        session = self.sessions.get(session_id)
+        return SessionState.ACTIVE if session is None else session.state
+
+    def halted(self, session_id: str) -> Session | None:
+        """A session, if it is paused or aborted."""
+        session = self.sessions.get(session_id)
+        return session if session is not None and session.state.halted else None
 
     def touch(self, session_id: str, at: float) -> None:
         """Something happened in a session."""
@@ -130,17 +144,21 @@ class MemoryIndex:
 
     def change(self, thread_id: str, host: str, change: IndexChange) -> None:
         """Carry out what goes with an append."""
+        session_id = session_of(thread_id)
+        state = self.state(session_id)
         if change.change is Change.LOOK:
-            self.open.setdefault(root_of(thread_id), host)
+            if not state.halted:
+                self.open.setdefault(root_of(thread_id), host)
             return
-        waiting = change.over is not None and self.turns.get(session_of(thread_id), 0) > change.over
+        waiting = change.over is not None and self.turns.get(session_id, 0) > change.over
+        waiting = waiting and state is not SessionState.PAUSED
         if change.change is Change.OPEN or (change.change is Change.CLOSE and waiting):
             self.open[thread_id] = host
         else:
             self.open.pop(thread_id, None)
         if change.begun is not None:
-            self.inputs.pop((session_of(thread_id), change.begun), None)
-        if change.due is not None:
+            self.inputs.pop((session_id, change.begun), None)
+        if change.due is not None and not state.halted:
             self.timers[thread_id] = change.due
         else:
             self.timers.pop(thread_id, None)
@@ -213,7 +231,8 @@ class MemoryJournal:
         running = head.cursor.status is ThreadState.RUNNING
         if is_root(thread_id) and (running or thread_id in self._index.open):
             self._index.open[thread_id] = host
-        return msgspec.structs.replace(head, epoch=record.epoch, host=host)
+        halted = self._index.halted(session_of(thread_id))
+        return msgspec.structs.replace(head, epoch=record.epoch, host=host, halted=halted)
 
     async def append(
         self,
@@ -228,6 +247,7 @@ class MemoryJournal:
         Raises:
             Fenced: The epoch is not that of the thread.
             SeqConflict: The first seq is not the next one.
+            SessionChanged: The state of the session forbids it.
             NotFoundError: No such thread.
         """
         check_append(entries)
@@ -240,6 +260,10 @@ class MemoryJournal:
                 record.fenced += 1
                 raise fenced(thread_id, epoch, record.epoch)
             raise conflict(thread_id, first, len(record.entries))
+        change = index_change(thread_id, entries)
+        state = self._index.state(session_of(thread_id))
+        if change is not None and refused(change.change, state):
+            raise session_changed(thread_id, state.value)
         blobs = [seal(entry) for entry in entries]
         cursor = CURSOR.encode(last.cursor)
         record.entries += blobs
@@ -247,7 +271,6 @@ class MemoryJournal:
         record.ops[first] = (epoch, op_id)
         record.cursor = cursor
         record.updated_at = last.at
-        change = index_change(thread_id, entries)
         if change is not None:
             self._index.change(thread_id, record.host, change)
             self._index.touch(session_of(thread_id), last.at)

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import msgspec
 
 from actors.stores import keys
-from actors.stores.checks import completed, no_session, not_over, takes_no_turns
+from actors.stores.checks import changed, completed, no_session, not_over, takes_no_turns
 from actors.stores.memory_journal import MemoryIndex, MemoryJournal
 from actors.stores.memory_rows import MemoryRows
 from actors.stores.records import INTERACTION, SESSION, open_bytes, open_interaction, open_session, seal_bytes
-from graphs.journal import Cursor
+from graphs.journal import Cursor, PauseKind
 from graphs.sessions import Session, SessionState, UserInteraction
-from graphs.threads import ThreadState, main_thread_id
+from graphs.threads import ThreadState, is_root, main_thread_id, session_work_id
 
 
 class MemorySessions:
@@ -26,18 +26,16 @@ class MemorySessions:
         """Session id -> sealed session."""
         self.interactions: dict[str, list[bytes]] = {}
         """Session id -> sealed interactions; the first starts turn 1."""
-        self._ended: dict[str, SessionState] = {}
-        """Session id -> state, of those that take no more turns."""
         self._turns: dict[tuple[str, str], int] = {}
         """(session id, interaction id) -> number of its turn."""
 
     async def save(self, session: Session) -> None:
         """Create or replace."""
         self.records[session.id] = SESSION.encode(session)
-        if session.state in (SessionState.COMPLETED, SessionState.ABORTED):
-            self._ended[session.id] = session.state
+        if session.state is SessionState.ACTIVE:
+            self._index.sessions.pop(session.id, None)
         else:
-            self._ended.pop(session.id, None)
+            self._index.sessions[session.id] = session
         self._index.active.setdefault(session.id, session.created_at)
 
     async def create(self, session: Session) -> Session:
@@ -57,15 +55,16 @@ class MemorySessions:
         self.records.setdefault(session.id, SESSION.encode(session))
         key = session.id, interaction.interaction_id
         if key not in self._turns:
-            if session.id in self._ended:
-                raise takes_no_turns(session.id, self._ended[session.id])
+            state = self._index.state(session.id)
+            if state in (SessionState.COMPLETED, SessionState.ABORTED):
+                raise takes_no_turns(session.id, state)
             interactions = self.interactions.setdefault(session.id, [])
             interactions.append(INTERACTION.encode(msgspec.structs.replace(interaction, content=b"")))
             turn = self._turns[key] = self._index.turns[session.id] = len(interactions)
             self._index.inputs[session.id, turn] = seal_bytes(interaction.content)
             self._index.touch(session.id, interaction.timestamp)
             main = main_thread_id(session.id)
-            if self._journal.status(main) is not ThreadState.PAUSED:
+            if state is not SessionState.PAUSED and self._journal.status(main) is not ThreadState.PAUSED:
                 self._index.open.setdefault(main, host)
         return self._turns[key]
 
@@ -81,6 +80,42 @@ class MemorySessions:
             raise not_over(session_id)
         await self.save(session)
         return session
+
+    async def change(self, session_id: str, state: SessionState, *, reason: str, at: float, host: str) -> Session:
+        """Pause, resume or abort a session; what follows is open for `host`. Raises as the port says."""
+        before = await self.find_by_id(session_id)
+        if before is None:
+            raise no_session(session_id)
+        session = changed(before, state, reason, at)
+        await self.save(session)
+        self._index.open[session_work_id(session_id)] = host
+        main = main_thread_id(session_id)
+        for root in {main, *filter(is_root, self._journal.ids(session_id))}:
+            cursor = self._journal.cursor(root) or Cursor()
+            waits = root == main and len(self.interactions.get(session_id, ())) > cursor.turn
+            self._change_root(root, host, state, cursor, waits=waits)
+        return session
+
+    def _change_root(self, root: str, host: str, state: SessionState, cursor: Cursor, *, waits: bool) -> None:
+        """What another state of its session means for the indexes of a root thread."""
+        index, pause = self._index, cursor.pause
+        if state is SessionState.PAUSED:
+            if cursor.status is not ThreadState.RUNNING:
+                index.open.pop(root, None)
+            index.timers.pop(root, None)
+        elif state is SessionState.ABORTED or pause is None:
+            if waits:
+                index.open.setdefault(root, host)
+        else:
+            if pause.kind in (PauseKind.SESSION, PauseKind.BRANCHES):
+                index.open.setdefault(root, host)
+            if pause.until is not None:
+                index.timers[root] = pause.until
+
+    async def settle(self, session: Session) -> None:
+        """What the state of a session means is carried out; nothing happens if it has been changed since."""
+        if self.records.get(session.id) == SESSION.encode(session):
+            self._index.open.pop(session_work_id(session.id), None)
 
     async def interaction(self, session_id: str, turn: int) -> UserInteraction | None:
         """The interaction that starts `turn`. Raises `CorruptRecord`."""
@@ -100,7 +135,7 @@ class MemorySessions:
         """Delete what is stored of a session besides its threads."""
         self.records.pop(session_id, None)
         self.interactions.pop(session_id, None)
-        self._ended.pop(session_id, None)
+        self._index.sessions.pop(session_id, None)
         self._index.active.pop(session_id, None)
         self._index.turns.pop(session_id, None)
         for interaction in [key for key in self._turns if key[0] == session_id]:

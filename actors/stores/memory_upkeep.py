@@ -11,7 +11,8 @@ from actors.stores.memory_records import MemorySessions
 from actors.stores.memory_rows import MemoryRows
 from actors.stores.snapshots import MemorySnapshots
 from actors.stores.values import MemoryValues
-from graphs.threads import ThreadState, is_root, main_thread_id
+from graphs.sessions import SessionState
+from graphs.threads import ThreadState, is_root, main_thread_id, session_work_id
 
 
 class MemoryUpkeep:
@@ -53,12 +54,18 @@ class MemoryUpkeep:
             return False
         main = main_thread_id(session_id)
         roots = [main, *(each for each in self._journal.ids(session_id) if each != main and is_root(each))]
+        work = session_work_id(session_id)
+        if not force and work in self._index.open:
+            raise at_work(main, "running")
+        if not force and self._index.state(session_id) is SessionState.PAUSED:
+            raise at_work(main, "paused")
         for root in roots if not force else ():
             if root in self._index.open:
                 raise at_work(root, "running")
             status = self._journal.status(root)
             if status in (ThreadState.PAUSED, ThreadState.RUNNING):
                 raise at_work(root, status)
+        self._index.open.pop(work, None)
         for root in roots:
             self._index.open.pop(root, None)
             self._index.timers.pop(root, None)

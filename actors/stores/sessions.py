@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 
 from actors.stores import keys
-from actors.stores.checks import completed, no_session, not_over, takes_no_turns
+from actors.stores.checks import changed, completed, no_session, not_over, takes_no_turns
 from actors.stores.link import RedisLink
 from actors.stores.records import INTERACTION, SESSION, open_interaction, open_session, seal_bytes
 from actors.stores.writer import Part, ScriptWriter
@@ -28,6 +28,8 @@ class RedisSessions:
         self._link = link
         self._writer = writer
         self._complete = link.script("complete")
+        self._change = link.script("change")
+        self._settle = link.script("settle")
 
     async def save(self, session: Session) -> None:
         """Create or replace."""
@@ -99,6 +101,24 @@ class RedisSessions:
                     return session
                 case b"busy":
                     raise not_over(session_id)
+
+    async def change(self, session_id: str, state: SessionState, *, reason: str, at: float, host: str) -> Session:
+        """Pause, resume or abort a session; what follows is open for `host`. Raises as the port says."""
+        key = keys.session(session_id)
+        script_keys = [key, keys.interactions(session_id), keys.threads(session_id), keys.OPEN, keys.TIMERS]
+        while True:
+            before = await self._link.run(lambda: self._link.client.hget(key, _FIELD))
+            if before is None:
+                raise no_session(session_id)
+            session = changed(open_session(session_id, before), state, reason, at)
+            args = [before, SESSION.encode(session), state.value, session_id, host]
+            if await self._link.run(partial(self._change, keys=script_keys, args=args)):
+                return session
+
+    async def settle(self, session: Session) -> None:
+        """What the state of a session means is carried out; nothing happens if it has been changed since."""
+        script_keys = [keys.session(session.id), keys.OPEN]
+        await self._link.run(lambda: self._settle(keys=script_keys, args=[SESSION.encode(session), session.id]))
 
     async def interaction(self, session_id: str, turn: int) -> UserInteraction | None:
         """The interaction that starts `turn`. Raises `CorruptRecord`."""

@@ -53,7 +53,8 @@ for command in (acts.answer, acts.cancel, acts.pause, acts.resume, past.branch, 
     threads.app.command()(command)
 app.add_typer(threads.app, name="threads")
 app.add_typer(snapshots.app, name="snapshots")
-sessions.app.command()(session_acts.complete)
+for act in (session_acts.complete, session_acts.pause, session_acts.resume, session_acts.abort):
+    sessions.app.command()(act)
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(tools.app, name="tools")

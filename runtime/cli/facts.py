@@ -132,6 +132,8 @@ def _waits_for(pause: Pause) -> str:
             return f"until {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(pause.until))}"
         case PauseKind.ASKED:
             return pause.reason
+        case PauseKind.SESSION:
+            return f"with its session: {pause.reason}"
         case PauseKind.BRANCHES:
             return "all threads below it are"
 

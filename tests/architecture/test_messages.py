@@ -15,7 +15,7 @@ from actors.protocol import Message, decode_reply, decode_request, encode
 from actors.tools.settings import ToolSettings
 from graphs.errors import ErrorInfo
 from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Pause, PauseKind, Usage
-from graphs.sessions import Session, SessionContext
+from graphs.sessions import Session, SessionContext, SessionState
 from graphs.threads import Durability, Thread, ThreadPriority, ThreadState, ThreadType
 from graphs.tools import ToolExecutionResult
 
@@ -32,6 +32,8 @@ SAMPLES: dict[Any, Any] = {
     Usage: Usage(prompt_tokens=1, completion_tokens=2, calls=3),
     ErrorInfo: ERROR,
     ThreadState: ThreadState.CANCELLED,
+    SessionState: SessionState.PAUSED,
+    PauseKind: PauseKind.SESSION,
     ThreadPriority: ThreadPriority.CRITICAL,
     Durability: Durability.EXIT,
     Pause: Pause(kind=PauseKind.TIMER, node="n", question="q", until=1.5, reason="r", tool="t"),

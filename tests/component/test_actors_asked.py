@@ -134,9 +134,7 @@ async def test_a_turn_that_has_not_begun_is_paused_before_its_first_step() -> No
         thread = await session.submit({})
 
         pausing = asyncio.create_task(thread.pause())
-        await until(
-            lambda: any(actor._pause_reason for host in hosts(rt).values() for actor in host._sessions.values())
-        )
+        await until(lambda: any(actor._stops.asked for host in hosts(rt).values() for actor in host._sessions.values()))
         await gate.open()
         await pausing
         await first.result()

@@ -206,7 +206,9 @@ async def test_a_turn_that_waits_its_turn_never_begins_and_the_running_one_goes_
         await gate.reached()
 
         cancelling = asyncio.create_task(threads[1].cancel("not needed"))
-        await until(lambda: any(actor._cancelled for host in hosts(rt).values() for actor in host._sessions.values()))
+        await until(
+            lambda: any(actor._stops._cancelled for host in hosts(rt).values() for actor in host._sessions.values())
+        )
         running = await threads[0].status()
         await gate.open()
         await cancelling

@@ -315,7 +315,7 @@ async def test_a_running_turn_is_not_taken_from_a_host_that_lives() -> None:
         waiting = asyncio.create_task(theirs.run({"text": "2"}))
         same = asyncio.create_task((await second.thread(session.thread)).result())
         await until(
-            lambda: any(2 in actor._accepted for host in hosts(rt).values() for actor in host._sessions.values())
+            lambda: any(2 in actor._turns._accepted for host in hosts(rt).values() for actor in host._sessions.values())
         )
         await asyncio.sleep(0.01)
         await work.gate.open()
@@ -423,7 +423,9 @@ async def test_a_waiting_turn_is_cancelled_on_another_host_when_its_own_dies() -
         threads = [await session.submit({"text": str(number)}) for number in range(2)]
         await work.gate.reached()
         cancelling = asyncio.create_task(threads[1].cancel())
-        await until(lambda: any(actor._cancelled for host in hosts(rt).values() for actor in host._sessions.values()))
+        await until(
+            lambda: any(actor._stops._cancelled for host in hosts(rt).values() for actor in host._sessions.values())
+        )
 
         await world(rt).kill(await host_of(rt, session.thread))
         await work.gate.open()

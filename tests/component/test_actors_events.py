@@ -304,7 +304,7 @@ async def test_a_result_that_takes_too_long_can_be_asked_for_again() -> None:
             await thread.result(timeout_s=0.01)
         running = asyncio.create_task(session.run({}))
         await until(
-            lambda: any(2 in actor._accepted for host in hosts(rt).values() for actor in host._sessions.values())
+            lambda: any(2 in actor._turns._accepted for host in hosts(rt).values() for actor in host._sessions.values())
         )
         running.cancel()
         await asyncio.wait([running])

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel
 
-from actors import session as session_module
+from actors import turns
 from actors.catalog import Catalog
 from actors.errors import Overloaded, StoreUnavailable
 from actors.network import Network
@@ -196,7 +196,7 @@ async def test_a_turn_whose_driver_left_while_it_was_accepted_runs(monkeypatch: 
 
 
 async def test_a_session_takes_only_so_many_turns_that_nobody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "MAX_WAITING_TURNS", 3)
+    monkeypatch.setattr(turns, "MAX_WAITING_TURNS", 3)
     gate = Gate()
     g = Graph("held", state=Log)
 

@@ -20,6 +20,7 @@ import pytest
 from actors.errors import DestinationDied, StoreUnavailable
 from actors.network import SUPERVISOR
 from graphs.journal import EntryKind, PauseKind
+from graphs.sessions import SessionState
 from graphs.threads import main_thread_id
 from runtime.results import ThreadResult
 from tests.component.actors_kit import leftovers
@@ -69,6 +70,8 @@ async def look_for_results(world: CrashWorld) -> list[ThreadResult]:
     """The driver is dead: what another one finds of its turns."""
     other = Driver(world, "driver-2")
     session = await world.store.sessions.find_by_id(SESSION)
+    if session is not None and session.state is SessionState.PAUSED:
+        await (await other.session(id=SESSION)).resume()
     turns = 0
     while session is not None and await world.store.sessions.interaction(SESSION, turns + 1) is not None:
         turns += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -516,6 +516,40 @@ async def cancelled_turn(client: AsyncClient, after_s: float) -> list[ThreadResu
     return [await thread.result()]
 
 
+async def session_paused_and_resumed(client: AsyncClient) -> list[ThreadResult]:
+    """Two turns and a what-if branch of the first, paused with their session and resumed with it."""
+    session = await client.session("w", id=SESSION)
+    threads = [await session.submit({"text": text}) for text in "12"]
+    async with aclosing(threads[0].events()) as events:
+        await anext(events)
+    await asyncio.sleep(0.12)
+    branch = await threads[0].branch(at=1, update={"text": "3"})
+    await session.pause("for a while")
+    threads.append(await session.submit({"text": "4"}))
+    await session.resume()
+    return [await thread.result() for thread in (*threads, branch)]
+
+
+async def session_paused_at_a_question(client: AsyncClient) -> list[ThreadResult]:
+    """What is answered in a paused session goes on with it, and so do times."""
+    session = await client.session("w", id=SESSION)
+    await session.run({})
+    await session.pause("for a while")
+    for head in await session.threads():
+        if head.cursor.pause is not None and head.cursor.pause.kind == "human":
+            await (await client.thread(head.thread.id)).answer(ANSWER)
+    await session.resume()
+    return [await answer_all(client)]
+
+
+async def session_aborted(client: AsyncClient) -> list[ThreadResult]:
+    session = await client.session("w", id=SESSION)
+    threads = [await session.submit({"text": text}) for text in "123"]
+    await asyncio.sleep(0.12)
+    await session.abort("enough")
+    return [await thread.result() for thread in threads]
+
+
 SCENARIOS: dict[str, Scenario] = {
     "chain": Scenario(chain, two_turns()),
     "async chain": Scenario(chain, two_turns("async")),
@@ -541,6 +575,20 @@ SCENARIOS: dict[str, Scenario] = {
         lambda: [line(Graph("w", state=Board), "a", "b", "c", takes_s=0.1)], paused_and_resumed, is_exact=False
     ),
     "pause and resume of a fork": Scenario(forked(), paused_and_resumed, is_exact=False),
+    "session paused and resumed": Scenario(
+        lambda: [line(Graph("w", state=Board), "a", "b", "c", takes_s=0.1)], session_paused_and_resumed, is_exact=False
+    ),
+    "session paused with a fork": Scenario(forked(), session_paused_and_resumed, is_exact=False),
+    "session paused at questions": Scenario(asking_branches, session_paused_at_a_question, is_exact=False),
+    "session aborted": Scenario(
+        lambda: [line(Graph("w", state=Board), "a", "b", "c", takes_s=0.1)],
+        session_aborted,
+        is_exact=False,
+        may=lambda state: state["notes"] == list("abc")[: state["points"]],
+    ),
+    "session aborted in a fork": Scenario(
+        forked(slowest_s=5.0), session_aborted, is_exact=False, may=lambda state: state["notes"] == []
+    ),
     "fork all": Scenario(forked(), one_turn),
     "fork any": Scenario(forked(join="any"), one_turn, is_exact=False, may=some_branches(1)),
     "fork two": Scenario(forked(join=2), one_turn, is_exact=False, may=some_branches(2)),

@@ -302,3 +302,26 @@ def test_a_question_is_answered_and_turns_are_paused_and_cancelled(greenroom, tm
     assert cancelled[:2] == (0, f"cancelled {other}, which is cancelled\n")
     assert greenroom.json("threads", "show", other)["error"]["fields"] == {"reason": "no more"}
     assert greenroom("threads", "resume", main)[0] == 1
+
+
+def test_sessions_are_paused_resumed_and_aborted(greenroom, tmp_path):
+    (tmp_path / "asks.py").write_text(ASKS)
+    main = greenroom.json("run", "asks.py:g", "--input", "{}")["thread_id"]
+    session = main.partition(":")[0]
+    paused = greenroom.json("sessions", "pause", session, "--reason", "lunch")
+    greenroom("threads", "answer", main, "7")
+    between = greenroom.json("threads", "show", main)
+    resumed = greenroom("sessions", "resume", session)
+    events = greenroom("threads", "events", main, "--follow")[1]
+    aborted = greenroom("sessions", "abort", session)
+    wrong = greenroom("sessions", "resume", session)
+
+    assert paused == {"session_id": session, "state": "paused"}
+    assert (between["status"], between["state"]) == ("paused", {"number": 7})
+    assert resumed[:2] == (0, f"{session} is active\n")
+    assert "paused: with its session: lunch" in events
+    assert "turn 1 completed" in events
+    assert aborted[:2] == (0, f"{session} is aborted\n")
+    assert (wrong[0], wrong[1]) == (1, "")
+    assert "an aborted session cannot become active" in wrong[2]
+    assert greenroom("sessions", "pause", "nobody")[0] == 1

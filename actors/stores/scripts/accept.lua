@@ -18,10 +18,10 @@ turn = redis.call('RPUSH', KEYS[2], ARGV[3])
 redis.call('HSET', KEYS[3], ARGV[2], turn)
 redis.call('HSET', KEYS[4], turn, ARGV[4])
 redis.call('ZADD', KEYS[7], 'GT', ARGV[8], ARGV[5])
--- The turn after a paused one waits for that, and nobody has to work on it.
+-- The turn after a paused one waits for that, and those of a paused session for that; nobody has to work on them.
 local cursor = redis.call('HGET', KEYS[5], 'cursor')
 local readable, position = pcall(cmsgpack.unpack, cursor and string.sub(cursor, 5) or '')
-if not (readable and type(position) == 'table' and position.status == 'paused') then
+if state ~= 'paused' and not (readable and type(position) == 'table' and position.status == 'paused') then
   redis.call('HSETNX', KEYS[6], ARGV[6], ARGV[7])
 end
 return {turn, session}

@@ -1,9 +1,10 @@
 -- Takes the next epoch of a thread, which is recorded first if it is not there and is given.
--- KEYS: record hash, list of the session's threads, and for a root thread the index of open threads
+-- KEYS: record hash, list of the session's threads, session hash, and for a root thread the index of open threads
 -- ARGV: thread id, host, host known to be dead or '', and for a thread to record: sealed thread, path, sealed cursor,
 --       updated_at
--- Returns 1, thread, seq, epoch, host, cursor, updated_at and fenced, with 0 in front if the turn of the thread is
--- running on another host that is not known to be dead: then nothing has changed. Returns nil if there is no such thread.
+-- Returns 1, thread, seq, epoch, host, cursor, updated_at, fenced and the sealed session if that is paused or aborted,
+-- with 0 in front if the turn of the thread is running on another host that is not known to be dead: then nothing has
+-- changed. Returns nil if there is no such thread.
 if redis.call('EXISTS', KEYS[1]) == 0 then
   if not ARGV[4] then
     return false
@@ -22,8 +23,11 @@ if running and elsewhere then
 else
   redis.call('HINCRBY', KEYS[1], 'epoch', 1)
   redis.call('HSET', KEYS[1], 'host', ARGV[2])
-  if KEYS[3] and (running or redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1) then
-    redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
+  if KEYS[4] and (running or redis.call('HEXISTS', KEYS[4], ARGV[1]) == 1) then
+    redis.call('HSET', KEYS[4], ARGV[1], ARGV[2])
   end
 end
-return {taken, unpack(redis.call('HMGET', KEYS[1], 'thread', 'seq', 'epoch', 'host', 'cursor', 'updated_at', 'fenced'))}
+local answer = redis.call('HMGET', KEYS[1], 'thread', 'seq', 'epoch', 'host', 'cursor', 'updated_at', 'fenced')
+local session = redis.call('HMGET', KEYS[3], 'state', 'session')
+answer[#answer + 1] = (session[1] == 'paused' or session[1] == 'aborted') and session[2]
+return {taken, unpack(answer)}

@@ -1,13 +1,13 @@
 -- Appends entries to a thread's journal and updates its record, the indexes if it begins or ends a turn, and the
 -- history if a call was made or a turn has ended.
 -- KEYS: record hash, journal stream, and if the indexes change: index of open threads, timers, list of the session's
---       interactions, their inputs, index of sessions by activity
+--       interactions, their inputs, index of sessions by activity, session hash
 -- ARGV: epoch, first seq, op id, updated_at, sealed cursor, rows of the history or '', sealed entries..., and if the
---       indexes change: `open`, `look`, `pause` or `close`, id of the root thread, session id, time to go on at or '',
---       number of the turn that is over if there may be a next one or '', number of the turn whose input the entries
+--       indexes change: `open`, `look`, `pause`, `halt` or `close`, id of the root thread, session id, time to go on at or
+--       '', number of the turn that is over if there may be a next one or '', number of the turn whose input the entries
 --       hold or ''
 -- Returns {entries since the newest snapshot, their bytes, bytes of the snapshot} when the entries are in the journal,
--- else {'unknown'}, {'fenced', epoch} or {'conflict', seq}.
+-- else {'unknown'}, {'fenced', epoch}, {'conflict', seq}, or {'changed', state} if the state of the session forbids it.
 --
 -- The first entry of an append is stored under the field `epoch:op id`, the others under `e`: so a repeated append is
 -- recognised however many others followed it.
@@ -30,6 +30,12 @@ if head[1] ~= ARGV[1] or tonumber(head[2]) + 1 ~= first then
   return {'conflict', tonumber(head[2])}
 end
 local last = KEYS[3] and #ARGV - 6 or #ARGV
+local change = KEYS[3] and ARGV[last + 1]
+local state = KEYS[3] and redis.call('HGET', KEYS[8], 'state') or 'active'
+local halted = state == 'paused' or state == 'aborted'
+if (change == 'open' and halted) or (change == 'halt' and state ~= 'paused') then
+  return {'changed', state}
+end
 local before = 7 - first
 for i = 7, last do
   redis.call('XADD', KEYS[2], string.format('%d-0', i - before), field, ARGV[i])
@@ -39,11 +45,14 @@ end
 local seq = last - before
 redis.call('HSET', KEYS[1], 'seq', seq, 'cursor', ARGV[5], 'updated_at', ARGV[4], 'tail_bytes', tail_bytes)
 if KEYS[3] then
-  local change, thread, session, due, over, begun = unpack(ARGV, last + 1)
+  local thread, session, due, over, begun = unpack(ARGV, last + 2)
   local host = redis.call('HGET', KEYS[1], 'host')
+  local waits = over ~= '' and state ~= 'paused' and redis.call('LLEN', KEYS[5]) > tonumber(over)
   if change == 'look' then
-    redis.call('HSETNX', KEYS[3], thread, host)
-  elseif change == 'open' or (change == 'close' and over ~= '' and redis.call('LLEN', KEYS[5]) > tonumber(over)) then
+    if not halted then
+      redis.call('HSETNX', KEYS[3], thread, host)
+    end
+  elseif change == 'open' or (change == 'close' and waits) then
     redis.call('HSET', KEYS[3], thread, host)
   else
     redis.call('HDEL', KEYS[3], thread)
@@ -51,7 +60,7 @@ if KEYS[3] then
   if begun ~= '' then
     redis.call('HDEL', KEYS[6], begun)
   end
-  if due ~= '' then
+  if due ~= '' and not halted then
     redis.call('ZADD', KEYS[4], due, thread)
   elseif change ~= 'look' then
     redis.call('ZREM', KEYS[4], thread)

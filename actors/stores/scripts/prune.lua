@@ -16,7 +16,14 @@ for _, path in ipairs(paths) do
     roots[#roots + 1] = session .. ':' .. path
   end
 end
+local work = session .. ':'
 if ARGV[2] ~= '1' then
+  if redis.call('HEXISTS', KEYS[4], work) == 1 then
+    return {roots[1], 'running'}
+  end
+  if redis.call('HGET', KEYS[1], 'state') == 'paused' then
+    return {roots[1], 'paused'}
+  end
   for _, root in ipairs(roots) do
     if redis.call('HEXISTS', KEYS[4], root) == 1 then
       return {root, 'running'}
@@ -28,6 +35,7 @@ if ARGV[2] ~= '1' then
     end
   end
 end
+redis.call('HDEL', KEYS[4], work)
 for _, root in ipairs(roots) do
   redis.call('HDEL', KEYS[4], root)
   redis.call('ZREM', KEYS[5], root)

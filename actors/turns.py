@@ -1,0 +1,63 @@
+"""The turns of a session that have been accepted and have not begun."""
+
+from __future__ import annotations
+
+from actors.errors import Overloaded
+from actors.ports import SessionRepository
+from graphs.sessions import UserInteraction
+
+MAX_WAITING_TURNS = 1_000
+
+
+class WaitingTurns:
+    """Those of one session, as far as they are known here, and what the store knows of more.
+
+    Args:
+        session_id: The session.
+        sessions: Where interactions are recorded; None for a thread that has none, a what-if branch.
+    """
+
+    def __init__(self, session_id: str, sessions: SessionRepository | None) -> None:
+        self.may_be_more = False
+        """Whether interactions that were accepted elsewhere may wait in the store."""
+        self._session_id = session_id
+        self._sessions = sessions
+        self._accepted: dict[int, UserInteraction] = {}
+        """Turn -> interaction, of those accepted here."""
+
+    def check(self, coming: int) -> None:
+        """Raise `Overloaded` if too many wait, with those that are just being accepted."""
+        if len(self._accepted) + coming >= MAX_WAITING_TURNS:
+            raise Overloaded(
+                f"session {self._session_id} has {MAX_WAITING_TURNS} turns waiting; wait for some of them",
+                destination=self._session_id,
+                retry_after_s=1.0,
+            )
+
+    def add(self, turn: int, interaction: UserInteraction) -> None:
+        """A turn has been accepted here."""
+        self._accepted[turn] = interaction
+
+    async def exists(self, turn: int) -> bool:
+        """Whether there is such a turn, be it that it has begun."""
+        return turn in self._accepted or await self._find(turn) is not None
+
+    async def take(self, turn: int) -> UserInteraction | None:
+        """The interaction that starts `turn`, which is the next one: perhaps it was accepted before this activation."""
+        for done in [accepted for accepted in self._accepted if accepted < turn]:
+            del self._accepted[done]  # asked twice, and over by now
+            self.may_be_more = True
+        known = self._accepted.pop(turn, None)
+        if known is not None or not (self._accepted or self.may_be_more):
+            return known
+        interaction = await self._find(turn)
+        self.may_be_more = interaction is not None
+        return interaction
+
+    def forget(self) -> None:
+        """Only the store knows of any."""
+        self._accepted.clear()
+        self.may_be_more = True
+
+    async def _find(self, turn: int) -> UserInteraction | None:
+        return None if self._sessions is None else await self._sessions.interaction(self._session_id, turn)
