@@ -72,6 +72,11 @@ def executors(rt: AsyncLocalRuntime, kind: str = "function") -> dict[str, Execut
     return {address: process._services.get(Executor) for address, process in processes if process._spec.kind == kind}
 
 
+def told_to_end(rt: AsyncLocalRuntime) -> int:
+    """How many segments are to end after their step."""
+    return sum(running.end is not None for each in executors(rt).values() for running in each._running.values())
+
+
 def leftovers(rt: AsyncLocalRuntime) -> dict[str, Any]:
     """What hosts and supervisor hold of threads; empty when all turns are over."""
     keeper = supervisor(rt)

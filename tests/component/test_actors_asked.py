@@ -20,6 +20,7 @@ from tests.component.actors_kit import (
     joined,
     runtime,
     step,
+    told_to_end,
     tree,
     until,
     world,
@@ -65,7 +66,7 @@ async def test_a_running_thread_pauses_after_its_step_and_goes_on_behind_it(dura
         await gate.reached()
 
         pausing = asyncio.create_task(thread.pause("lunch"))
-        await asyncio.sleep(0.01)
+        await until(lambda: told_to_end(rt))
         assert not pausing.done(), "its step is not over"
         await gate.open()
         await pausing
@@ -170,7 +171,7 @@ async def test_a_fork_pauses_with_its_branches_and_all_go_on() -> None:
         await gate.reached(3)
 
         pausing = asyncio.create_task(thread.pause("all"))
-        await asyncio.sleep(0.02)
+        await until(lambda: told_to_end(rt) == 3)
         await gate.open()
         await pausing
         await at_rest(rt)

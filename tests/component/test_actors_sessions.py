@@ -19,22 +19,17 @@ from tests.component.actors_kit import (
     SkippingClock,
     another_driver,
     at_rest,
-    executors,
     history,
     hosts,
     runtime,
     step,
+    told_to_end,
     tree,
     until,
     world,
 )
 from tests.component.test_actors_asked import chain
 from tests.component.test_actors_pauses import Ask, asking, paused, resumed
-
-
-def told(rt: Any) -> int:
-    """How many segments are to end after their step."""
-    return sum(running.end is not None for each in executors(rt).values() for running in each._running.values())
 
 
 async def nothing_is_open(rt: Any) -> bool:
@@ -51,7 +46,7 @@ async def test_a_paused_session_finishes_its_step_and_takes_turns_that_wait() ->
         await gate.reached()
 
         pausing = asyncio.create_task(session.pause("lunch"))
-        await until(lambda: told(rt))
+        await until(lambda: told_to_end(rt))
         assert not pausing.done(), "its step is not over"
         await gate.open()
         await pausing
@@ -102,7 +97,7 @@ async def test_pausing_resuming_and_aborting_twice_is_doing_it_once() -> None:
         await gate.reached()
         other = await driver.session(id=session.id)
         pausing = [asyncio.create_task(each.pause("lunch")) for each in (session, other)]
-        await until(lambda: told(rt))
+        await until(lambda: told_to_end(rt))
         await gate.open()
         await asyncio.gather(*pausing)
         await session.pause("again")
@@ -153,7 +148,7 @@ async def test_a_fork_and_a_what_if_branch_pause_with_their_session() -> None:
         branch = await thread.branch(at=1)
         await gate.reached(2)
         pausing = asyncio.create_task(session.pause())
-        await until(lambda: told(rt) == 4)
+        await until(lambda: told_to_end(rt) == 4)
         await gate.open()
         await slow.open()
         await pausing
@@ -235,7 +230,7 @@ async def test_a_thread_that_was_paused_by_itself_stays_paused_when_its_session_
         thread = await session.submit({})
         await gate.reached()
         pausing = asyncio.create_task(thread.pause("mine"))
-        await until(lambda: told(rt))
+        await until(lambda: told_to_end(rt))
         await gate.open()
         await pausing
         await session.pause()
