@@ -12,6 +12,7 @@ import msgspec
 from actors.blocking import BlockingPool
 from actors.tools.builtin.calculator import calculator
 from actors.tools.builtin.file_read import file_read_tool
+from actors.tools.builtin.file_search import file_search_tool
 from actors.tools.builtin.http_get import http_get_tool
 from actors.tools.builtin.json_path import json_path
 from actors.tools.builtin.moments import date_and_time
@@ -69,7 +70,12 @@ class ToolFactory:
 
     def builtins(self) -> Iterator[tuple[Tool, ToolExecutor]]:
         """All tools that are shipped."""
-        for function in (*BUILTINS, file_read_tool(self._settings), http_get_tool(self._settings, self._http)):
+        reaching = (
+            file_read_tool(self._settings),
+            file_search_tool(self._settings),
+            http_get_tool(self._settings, self._http),
+        )
+        for function in (*BUILTINS, *reaching):
             yield self.builtin(function)
 
     def builtin(self, function: Callable[..., Any]) -> tuple[Tool, ToolExecutor]:

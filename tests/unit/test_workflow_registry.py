@@ -93,7 +93,8 @@ def test_versions_are_ordered_as_numbers():
 
 
 def test_the_templates():
-    assert WorkflowRegistry().templates == ("digest",)
+    names = ("approval", "digest", "plan-and-execute", "react", "retrieval", "router")
+    assert WorkflowRegistry().templates == names
     with pytest.raises(NotFoundError, match=r'^no template "digst"; did you mean "digest"\?$'):
         template("digst")
 
