@@ -278,7 +278,7 @@ class ForkRun:
         return await self._ask(index, request, BranchDone)
 
     async def _pause_branch(self, index: int, asked: Pause) -> None:
-        request = PauseThread(thread_id=self._ids[index], reason=asked.reason, kind=asked.kind)
+        request = PauseThread(thread_id=self._ids[index], pause=asked)
         try:
             await self._ask(index, request, Done)
         except BusinessRuleViolation:

@@ -9,7 +9,7 @@ import msgspec
 from actors.llm.settings import ModelSettings
 from actors.tools.settings import ToolSettings
 from graphs.errors import ErrorInfo
-from graphs.journal import Cursor, JournalEntry, Pause, PauseKind, Usage
+from graphs.journal import Cursor, JournalEntry, Pause, Usage
 from graphs.sessions import Session, SessionState
 from graphs.threads import Durability, Thread, ThreadPriority, ThreadState
 from graphs.tools import ToolExecutionResult
@@ -96,15 +96,9 @@ class PauseThread(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Pause a running thread, and the threads below it, after the steps they are at. Answered by `Done` when it is."""
 
     thread_id: str
-    reason: str
-    kind: PauseKind = PauseKind.ASKED
-    """`session`: its session is paused, and it goes on with that."""
+    pause: Pause
+    """How: `asked`, or with its session."""
     lost: str = ""
-
-    @property
-    def pause(self) -> Pause:
-        """How it is to be paused."""
-        return Pause(kind=self.kind, reason=self.reason)
 
 
 class ChangeSession(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -149,11 +143,10 @@ class RestoreThread(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class HaltThread(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """Pause or cancel what a root thread is at, with its session. Answered by `Done` when that is recorded."""
+    """Its session is paused or aborted: so is the turn of a root thread. Answered by `Done` when that is recorded."""
 
     thread_id: str
     session: Session
-    """The session: it is paused or aborted."""
     lost: str = ""
 
 
@@ -191,7 +184,7 @@ class BranchDone(Message, frozen=True, kw_only=True, omit_defaults=True):
     deltas: tuple[bytes, ...] = ()
     """All it wrote, combined; its input not included."""
     state: bytes = b""
-    """Its final state, encoded; only for the item of a map."""
+    """Its final state; only for the item of a map."""
     usage: Usage = Usage()
     error: ErrorInfo | None = None
     pause: Pause | None = None
@@ -420,9 +413,8 @@ class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     pid: int = 0
     node_id: str = ""
     threads: int = 0
-    """Threads whose turns run on it (hosts only)."""
+    """Threads whose turns run on it, if it is a host; `threads_total`: ever run on it."""
     threads_total: int = 0
-    """Threads ever run on it."""
 
 
 class Cluster(Message, frozen=True, kw_only=True, omit_defaults=True):

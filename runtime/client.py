@@ -43,6 +43,7 @@ from actors.protocol import (
     TurnDone,
 )
 from graphs.errors import NotFoundError, StateInvalid, ValidationError
+from graphs.journal import Pause, PauseKind
 from graphs.sessions import Session, SessionContext, SessionState
 from graphs.suggest import did_you_mean
 from graphs.threads import (
@@ -369,7 +370,8 @@ class AsyncClient:
 
     async def pause(self, thread_id: str, reason: str) -> None:
         """Have a running thread paused; returns when that is recorded."""
-        await self._ask_host(await self._home(thread_id), PauseThread(thread_id=thread_id, reason=reason), Done)
+        pause = Pause(kind=PauseKind.ASKED, reason=reason)
+        await self._ask_host(await self._home(thread_id), PauseThread(thread_id=thread_id, pause=pause), Done)
 
     async def resume(self, thread_id: str) -> None:
         """Have a thread go on that somebody has paused; returns when that is recorded."""

@@ -33,7 +33,6 @@ SAMPLES: dict[Any, Any] = {
     ErrorInfo: ERROR,
     ThreadState: ThreadState.CANCELLED,
     SessionState: SessionState.PAUSED,
-    PauseKind: PauseKind.SESSION,
     ThreadPriority: ThreadPriority.CRITICAL,
     Durability: Durability.EXIT,
     Pause: Pause(kind=PauseKind.TIMER, node="n", question="q", until=1.5, reason="r", tool="t"),
