@@ -88,6 +88,10 @@ class GraphInvalid(ValidationError):
     """A workflow graph has problems."""
 
 
+class DocumentInvalid(ValidationError):
+    """An OpenAPI document cannot be imported."""
+
+
 class SchemaError(ValidationError):
     """A state type cannot be mapped to Arrow, or a spec of it cannot be read."""
 

@@ -22,9 +22,11 @@ from pydantic_settings import (
 )
 
 from graphs.access import host_problem
+from graphs.errors import GraphInvalid
 from graphs.suggest import did_you_mean
 from graphs.workflow.endpoints import RestTool
 from graphs.workflow.mcp import McpServer
+from graphs.workflow.spec import load_tools
 from runtime.errors import ConfigError
 
 ENV_PREFIX = "GREENROOM_"
@@ -255,6 +257,25 @@ class SecretConfig(_Section):
         return self.value.get_secret_value()
 
 
+def _tools_in(files: Iterable[Path]) -> dict[str, RestTool]:
+    """The tools in these files, by name."""
+    found: dict[str, RestTool] = {}
+    for path in files:
+        try:
+            text = path.expanduser().read_text("utf-8")
+            tools = load_tools(text, "json" if path.suffix == ".json" else "yaml")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"cannot read {path}: {error}") from None
+        except GraphInvalid as error:
+            raise ValueError(f"{path}: {'; '.join(error.problems)}") from None
+        for tool in tools:
+            if not isinstance(tool, RestTool):
+                raise ValueError(f'{path}: "{tool.name}" is a tool of an MCP server; name that in the section mcp')
+            if found.setdefault(tool.name, tool) != tool:
+                raise ValueError(f'{path}: another tool is called "{tool.name}"; rename one of them')
+    return found
+
+
 class AccessConfig(_Section):
     """What tools may reach."""
 
@@ -283,6 +304,8 @@ class Config(BaseSettings):
     """By name. `scripted` and `local` always exist, and `default` is `local` unless it is configured."""
     secrets: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], SecretConfig] = {}
     """By name: what tools refer to as `secret:NAME`."""
+    tool_files: tuple[Path, ...] = ()
+    """YAML or JSON files of more REST tools, such as `greenroom tools import` writes."""
     tools: dict[str, RestTool] = {}
     """REST tools, by name."""
     mcp: dict[str, McpServer] = {}
@@ -317,12 +340,12 @@ class Config(BaseSettings):
 
     @pydantic.field_validator("tools")
     @classmethod
-    def _check_tools(cls, tools: dict[str, RestTool]) -> dict[str, RestTool]:
+    def _check_tools(cls, tools: dict[str, RestTool], info: pydantic.ValidationInfo) -> dict[str, RestTool]:
         problems = [f"{name}.{problem}" for name, tool in tools.items() for problem in tool.problems()]
         problems += [f'{name}.name: must be "{name}"' for name, tool in tools.items() if tool.name != name]
         if problems:
             raise ValueError("; ".join(problems))
-        return tools
+        return {**_tools_in(info.data.get("tool_files", ())), **tools}
 
     @classmethod
     def settings_customise_sources(

@@ -21,7 +21,7 @@ from actors.executors.toolbox import spoken
 from actors.ports import WorkflowRepository
 from actors.programs import describe_program
 from actors.tools.native import tool_of
-from graphs.errors import ValidationError
+from graphs.errors import GraphInvalid, ValidationError
 from graphs.functions import is_reference, refer, resolve
 from graphs.tools import Tool
 from graphs.workflow.builder import GraphBuilder
@@ -42,6 +42,7 @@ from graphs.workflow.node import (
 from graphs.workflow.problems import Problem, invalid
 from graphs.workflow.registry import template, template_names
 from graphs.workflow.spec import load
+from graphs.workflow.text import Format, parse
 from graphs.workflow.validation import ensure_valid
 from runtime.errors import WorkflowFileError
 
@@ -149,13 +150,30 @@ def read_graph(source: str | Path) -> GraphModel:
         raise WorkflowFileError(
             f"{source} is neither a .yaml, .yml or .json file nor a shipped template ({names})", path=str(source)
         )
+    return load(*_read(path))
+
+
+def read_document(source: str | Path) -> Any:
+    """The data in a YAML or JSON file.
+
+    Raises:
+        WorkflowFileError: There is no such file, or it is neither.
+    """
+    path = Path(source)
     try:
-        text = path.read_text("utf-8")
+        return parse(*_read(path))
+    except GraphInvalid as error:
+        raise WorkflowFileError(f"cannot read {path}: {error.problems[0]}", path=str(path)) from error
+
+
+def _read(path: Path) -> tuple[str, Format]:
+    """The text of a file, and its form."""
+    try:
+        return path.read_text("utf-8"), "json" if path.suffix == ".json" else "yaml"
     except OSError as error:
         raise WorkflowFileError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from error
     except UnicodeDecodeError as error:
         raise WorkflowFileError(f"cannot read {path}: it is not UTF-8 text", path=str(path)) from error
-    return load(text, "json" if path.suffix == ".json" else "yaml")
 
 
 def _with_tools(

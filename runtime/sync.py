@@ -146,6 +146,10 @@ class ToolsHandle:
         """See `AsyncTools.discover`."""
         return self._client._run(self._client._client.tools.discover(server))  # noqa: SLF001
 
+    def import_openapi(self, document: Mapping[str, Any] | str | Path, **options: Any) -> list[Tool]:
+        """See `AsyncTools.import_openapi`."""
+        return self._client._client.tools.import_openapi(document, **options)  # noqa: SLF001
+
     def list(
         self,
         tags: Iterable[str] | None = None,

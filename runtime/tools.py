@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,7 +18,9 @@ from graphs.suggest import did_you_mean
 from graphs.tools import Tool, ToolExecutionResult, ToolType
 from graphs.workflow.data_tools import DataTool
 from graphs.workflow.mcp import McpServer, McpTool
+from graphs.workflow.openapi import import_openapi
 from runtime.connection import Connection
+from runtime.deployment import read_document
 
 _Reply = TypeVar("_Reply", bound=Message)
 
@@ -115,6 +118,20 @@ class AsyncTools:
         """Ask the MCP servers that these names of tools begin with, if there are such. Raises as `discover`."""
         for server in sorted({name.partition(".")[0] for name in names if "." in name} & self._servers.keys()):
             await self.discover(server)
+
+    def import_openapi(self, document: Mapping[str, Any] | str | Path, **options: Any) -> list[Tool]:
+        """Register the operations of an API as tools.
+
+        Args:
+            document: An OpenAPI document (3.0 or 3.1), or the path of its JSON or YAML file.
+            **options: `base_url`, `include`, `tags`, `auth` and `prefix`, see `graphs.workflow.openapi.import_openapi`.
+
+        Raises:
+            DocumentInvalid: Listing everything that is wrong, each with its JSON pointer; nothing is registered then.
+            WorkflowFileError: The file cannot be read.
+        """
+        content = document if isinstance(document, Mapping) else read_document(document)
+        return [self.register(tool) for tool in import_openapi(content, **options)]
 
     def list(
         self,

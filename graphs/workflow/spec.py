@@ -21,7 +21,7 @@ tools:                                  # those of its own that are data, see `g
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pydantic
@@ -30,6 +30,7 @@ from graphs.journal import END, START
 from graphs.suggest import did_you_mean
 from graphs.workflow.data_tools import DATA_TOOLS, DataTool
 from graphs.workflow.edge import Edge, EdgeType, edge_name
+from graphs.workflow.endpoints import RestTool
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import (
     CallConfig,
@@ -107,10 +108,7 @@ def to_document(graph: GraphModel) -> dict[str, Any]:
         document["edges"].append(_edge_document(edge, taken))
         taken.append(edge.id)
     if graph.tools:
-        document["tools"] = [
-            {"name": tool.name, "kind": tool.kind, **tool.model_dump(mode="json", exclude_defaults=True)}
-            for tool in graph.tools
-        ]
+        document["tools"] = [_tool_document(tool) for tool in graph.tools]
     if graph.workflows:
         document["workflows"] = [to_document(child) for child in graph.workflows]
     return document
@@ -124,6 +122,35 @@ def from_document(data: Any) -> GraphModel:
         name = data.get("id") if isinstance(data, Mapping) else None
         raise invalid(f'workflow "{name}"' if isinstance(name, str) else "workflow", reader.problems)
     return graph
+
+
+def load_tools(text: str, form: Format = "yaml") -> list[DataTool]:
+    """The tools in a YAML or JSON text that has nothing but `tools`, as a workflow may have them.
+
+    Raises:
+        GraphInvalid: It cannot be read, or a tool is wrong; lists all problems with their paths.
+    """
+    reader = _Reader()
+    tools = reader.tools(parse(text, form))
+    for index, tool in enumerate(tools):
+        for problem in tool.problems():
+            place, _, message = problem.partition(": ")
+            reader.problems.append(Problem(f"tools[{index}].{place}", message))
+    if reader.problems:
+        raise invalid("tools", reader.problems)
+    return tools
+
+
+def dump_tools(tools: Iterable[DataTool], form: Format = "yaml") -> str:
+    """The text of tools; `load_tools` makes equal ones of it."""
+    return write({"tools": [_tool_document(tool) for tool in tools]}, form)
+
+
+def _tool_document(tool: DataTool) -> dict[str, Any]:
+    document = {"name": tool.name, "kind": tool.kind, **tool.model_dump(mode="json", exclude_defaults=True)}
+    if isinstance(tool, RestTool) and tool.auth is not None:
+        document["auth"] = {"kind": tool.auth.kind, **document["auth"]}
+    return document
 
 
 def _node_document(node: Node) -> dict[str, Any]:
@@ -205,6 +232,12 @@ class _Reader:
         if "id" not in document:
             del fields["name"]
         return self._made(GraphModel, fields, path)
+
+    def tools(self, data: Any) -> list[DataTool]:
+        """The tools of a document that has nothing else."""
+        document = self._mapping(data, "", ("tools",))
+        found = [self._tool(item, f"tools[{i}]") for i, item in self._items(document, "tools", "")]
+        return [tool for tool in found if tool is not None]
 
     def _node(self, data: Any, path: str) -> Node | None:
         kind = data.get("type") if isinstance(data, Mapping) else None

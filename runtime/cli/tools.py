@@ -15,6 +15,7 @@ from actors.tools.service import ToolService
 from graphs.errors import NotFoundError
 from graphs.suggest import did_you_mean
 from graphs.tools import ParameterDefinition, Tool, ToolExecutionResult
+from runtime.cli.imports import import_tools
 from runtime.cli.inputs import json_object
 from runtime.cli.output import ExitCode, JsonFlag, Output
 from runtime.config import Config, load_config
@@ -22,6 +23,8 @@ from runtime.documents import as_yaml, plain
 from runtime.options import tool_settings
 
 app = typer.Typer(help="Look at tools and run them.", no_args_is_help=True)
+
+app.command("import")(import_tools)
 
 COLUMNS = ("name", "type", "version", "parameters", "description")
 

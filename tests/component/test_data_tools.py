@@ -148,7 +148,7 @@ async def test_a_wrong_tool_is_refused_with_all_its_problems(server: WebServer) 
 
 
 async def test_a_graph_with_such_a_tool_goes_through_yaml(server: WebServer) -> None:
-    model = graph(search(server)).build()
+    model = graph(search(server, auth=BearerAuth(token="secret:search_key"))).build()
 
     assert load(dump(model, "yaml"), "yaml") == model
     assert load(dump(model, "json"), "json") == model
