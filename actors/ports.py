@@ -342,6 +342,9 @@ class HistoryRepository(Protocol):
     ) -> WorkflowTokenStatistics:
         """What was counted of a workflow in a time range, which is made larger to whole hours; to days by user."""
 
+    async def forget(self, before: float) -> int:
+        """Take records from before a time out of all indexes; returns how many calls and turns. Counts stay."""
+
 
 class Store(Protocol):
     """All of it over one connection."""

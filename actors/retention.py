@@ -70,6 +70,8 @@ class Retention:
             await self._prune_sessions(self._clock.now() - self._settings.sessions_idle_s)
         for session_id in await self._store.snapshots.sessions():
             await self._prune_snapshots(session_id)
+        if self._settings.history_s is not None:
+            await self._store.history.forget(self._clock.now() - self._settings.history_s)
 
     async def _work(self) -> None:
         while True:

@@ -36,6 +36,8 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Sessions in which nothing has begun or ended for so long."""
     snapshots_per_thread: int | None = 20
     """Named snapshots above so many of one thread, the oldest first; those with the tag `keep` do not count."""
+    history_s: float | None = None
+    """Records of the history, if they are to be forgotten before their session is; counts stay."""
 
 
 class HistorySettings(msgspec.Struct, frozen=True, kw_only=True):

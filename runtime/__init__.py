@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actors.tools.native import tool
+from graphs.calls import MonetaryAmount
 from graphs.errors import (
     BranchFailed,
     BusinessRuleViolation,
@@ -18,6 +19,7 @@ from graphs.errors import (
     StateInvalid,
     StepLimitExceeded,
 )
+from graphs.history import HistoryRecord, RecordType, TokenUsageRecord
 from graphs.journal import END, START, Pause, PauseKind, Usage
 from graphs.messages import Message, ToolCall
 from graphs.policies import RetryPolicy
@@ -25,6 +27,7 @@ from graphs.state.changes import HistoryOperation, StateChange, StateHistoryEntr
 from graphs.state.reducers import add, add_messages, append, last_value, merge
 from graphs.state.refs import ValueRef
 from graphs.state.snapshots import CheckpointType, SnapshotMetadata, StateSnapshot, ThreadSnapshot
+from graphs.statistics import TokenStatistics, WorkflowTokenStatistics
 from graphs.threads import Durability, ThreadPriority, ThreadState
 from graphs.tools import ToolExecutionResult
 from graphs.workflow.builder import GraphBuilder as Graph
@@ -74,10 +77,12 @@ __all__ = [
     "GraphInvalid",
     "GreenroomError",
     "HistoryOperation",
+    "HistoryRecord",
     "LocalRuntime",
     "McpServer",
     "McpTool",
     "Message",
+    "MonetaryAmount",
     "NodeError",
     "NodeFailed",
     "NodeFinished",
@@ -88,6 +93,7 @@ __all__ = [
     "Pause",
     "PauseKind",
     "Paused",
+    "RecordType",
     "RestTool",
     "Restored",
     "ResultTimeout",
@@ -108,12 +114,15 @@ __all__ = [
     "ThreadSnapshot",
     "ThreadState",
     "Token",
+    "TokenStatistics",
+    "TokenUsageRecord",
     "ToolCall",
     "ToolExecutionResult",
     "TurnStarted",
     "Usage",
     "ValueRef",
     "WorkflowFileError",
+    "WorkflowTokenStatistics",
     "add",
     "add_messages",
     "append",

@@ -9,7 +9,6 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import suppress
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +44,7 @@ from actors.protocol import (
 from graphs.errors import NotFoundError, StateInvalid, ValidationError
 from graphs.journal import Pause, PauseKind
 from graphs.sessions import Session, SessionContext, SessionState
-from graphs.suggest import did_you_mean
+from graphs.suggest import did_you_mean, one_of
 from graphs.threads import (
     Durability,
     ThreadFactory,
@@ -62,12 +61,12 @@ from runtime.config import Config
 from runtime.connection import Connection
 from runtime.deployment import Deployment, prepare, tools_named
 from runtime.handles import AsyncSession, AsyncThread, Home
+from runtime.history import AsyncHistory
 from runtime.records import Records
 from runtime.results import ThreadResult
 from runtime.tools import AsyncTools
 
 _Reply = TypeVar("_Reply", bound=Message)
-_Choice = TypeVar("_Choice", bound=StrEnum)
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +105,7 @@ class AsyncClient:
         self._making_ready = asyncio.Lock()
         self._catalog = Catalog(connection.store.workflows, self._own_functions)
         self.records = Records(connection.store, self._catalog)
+        self.history = AsyncHistory(connection.store.history)
         self.tools = AsyncTools(connection, self.config.tools.values(), self.config.mcp)
 
     async def _own_functions(self, ref: str) -> Mapping[str, Any]:
@@ -324,8 +324,8 @@ class AsyncClient:
             session=session,
             content=await self.records.encoded(main_thread_id(session.id), schema, schema.check_input(content)),
             interaction_id=new_id(),
-            priority=_one_of(ThreadPriority, "priority", priority),
-            durability=None if durability is None else _one_of(Durability, "durability", durability),
+            priority=one_of(ThreadPriority, "priority", priority),
+            durability=None if durability is None else one_of(Durability, "durability", durability),
             wait=wait,
         )
         return await self._ask_host(home, request, expected)
@@ -469,15 +469,6 @@ class AsyncClient:
 def _given_up(state: RetryCallState) -> bool:
     """Whether enough was waited for a living host. How long hosts took to answer does not count."""
     return state.idle_for >= HOST_RETRY_S
-
-
-def _one_of(kind: type[_Choice], what: str, name: str) -> _Choice:
-    try:
-        return kind(name)
-    except ValueError:
-        known = ", ".join(kind)
-        problem = f"no {what} {name!r}{did_you_mean(str(name), list(kind)) or f'; there are {known}'}"
-        raise ValidationError(problem, problems=[problem]) from None
 
 
 def new_id() -> str:

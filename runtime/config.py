@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -107,6 +108,8 @@ class RetentionConfig(_Section):
     """Sessions in which nothing has begun or ended for so long, unless they are paused."""
     snapshots_per_thread: Annotated[PositiveInt | None, pydantic.BeforeValidator(_off)] = 20
     """Named snapshots above so many of one thread, the oldest first; those with the tag `keep` stay."""
+    history_days: Annotated[PositiveFloat | None, pydantic.BeforeValidator(_off)] = None
+    """Records of the history are found for so long; nothing: as long as their session. Statistics stay."""
 
 
 class TimeoutsConfig(_Section):
@@ -147,6 +150,25 @@ FallbackError = Literal["ModelError", "ModelUnavailable", "RateLimited"]
 ReplyConfig = str | ScriptedReplyConfig
 
 
+class PriceConfig(_Section):
+    """What a million tokens of a model cost; it comes before published prices."""
+
+    input_per_million: Annotated[Decimal, Field(ge=0)]
+    output_per_million: Annotated[Decimal, Field(ge=0)]
+    cached_per_million: Annotated[Decimal | None, Field(ge=0)] = None
+    """Of prompt tokens that the provider had kept from an earlier one; nothing: as the others."""
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "USD"
+
+
+class HistoryConfig(_Section):
+    """What is kept of calls of models and tools."""
+
+    texts: bool = True
+    """Whether the texts of requests and answers, and arguments and output of tools, are stored with the calls."""
+    redact: Annotated[str, Field(pattern=r"^([\w.]+:[\w.]+)?$")] = ""
+    """`module:function` that gets each of these texts and gives back what may be stored."""
+
+
 class ModelConfig(_Section):
     """A language model that workflows name."""
 
@@ -182,6 +204,7 @@ class ModelConfig(_Section):
     """Scripted: answers, of which the request picks one, or text looked for in it -> answer, or the answers one after
     the other until the next user message. Nothing: an echo."""
     latency: LatencyConfig = LatencyConfig()
+    price: PriceConfig | None = None
 
     @pydantic.model_validator(mode="after")
     def _check_provider(self) -> ModelConfig:
@@ -312,6 +335,7 @@ class Config(BaseSettings):
     """MCP servers, by name."""
     access: AccessConfig = AccessConfig()
     retention: RetentionConfig = RetentionConfig()
+    history: HistoryConfig = HistoryConfig()
     log_level: LogLevel = "WARNING"
 
     @pydantic.field_validator("home")

@@ -22,14 +22,15 @@ def plain(value: Any) -> Any:
     return msgspec.to_builtins(value, str_keys=True, enc_hook=_plain)
 
 
-def usage_document(usage: Usage) -> dict[str, int]:
-    """Tokens, with their sum."""
-    return {
+def usage_document(usage: Usage) -> dict[str, Any]:
+    """Tokens, with their sum, and what they cost as far as that is known."""
+    document: dict[str, Any] = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
         "calls": usage.calls,
     }
+    return document | ({"cost": plain(usage.cost)} if usage.cost else {})
 
 
 def result_document(result: ThreadResult, *, seconds: float) -> dict[str, Any]:

@@ -1,106 +1,133 @@
-"""What has changed the states of threads: replayed from their journals, never stored twice; and changing one."""
+"""The history of a driver: which calls of models and tools were made, what they used, and what it cost."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
-from actors.replay import apply, replay
-from graphs.errors import BusinessRuleViolation
-from graphs.journal import EntryKind, JournalEntry
-from graphs.state.changes import StateChange, StateHistoryEntry, operation_of, state_diff
-from runtime.records import Records
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.ports import HistoryRepository
+from graphs.errors import ValidationError
+from graphs.history import HistoryQuery, HistoryRecord, Order, RecordType
+from graphs.history_table import HISTORY_SCHEMA, to_batch
+from graphs.statistics import GroupBy, WorkflowTokenStatistics
+from graphs.suggest import did_you_mean, one_of
+
+Moment = float | datetime
+"""A time: Unix seconds, or a datetime, which is local where it has no zone."""
+
+_EXPORT_ROWS = 4_000
+_FILTERS = frozenset(HistoryQuery.__struct_fields__) - {"order", "after"}
 
 
-class Updater(Protocol):
-    """Who has threads updated."""
-
-    async def update(self, thread_id: str, delta: bytes, user_id: str) -> None:
-        """Have a write recorded, and applied to the state of a thread at rest."""
-
-
-class HistoryService:
-    """Reads the changes of states, and records those that people make.
+class AsyncHistory:
+    """Queries, statistics and exports.
 
     Args:
-        records: What is stored.
+        repository: Where it is stored.
     """
 
-    def __init__(self, records: Records) -> None:
-        self._records = records
+    def __init__(self, repository: HistoryRepository) -> None:
+        self._repository = repository
 
-    async def get_history(self, thread_id: str, *, after: int = 0, limit: int | None = None) -> list[StateHistoryEntry]:
-        """What has changed the state of a thread after seq `after`, in order.
+    async def query(
+        self, *, limit: int = 100, after: str = "", order: Order | str = Order.DESC, **filters: Any
+    ) -> list[HistoryRecord]:
+        """The records that fit, the newest first.
 
         Args:
-            thread_id: The thread.
-            after: Only what came after this seq.
-            limit: Most entries of the journal to look at; None: all.
+            limit: Most records.
+            after: Id of the last record that is known already: the next page.
+            order: `desc`, or `asc` for the oldest first.
+            **filters: What records must have, all of it: `workflow`, `version`, `session`, `user`, `thread`, `node`,
+                `model`, `record_type`, `since` and `until`. These two are Unix seconds or datetimes; `until` is the
+                first moment that does not count.
 
         Raises:
-            NotFoundError: No such thread, or no such seq.
-            CorruptRecord: An entry cannot be read.
+            ValidationError: An option is wrong.
         """
-        records, journal = self._records, self._records.store.journal
-        thread = (await records.thread(thread_id)).thread
-        schema, session = await records.schema(thread.workflow), await records.session(thread.session_id)
-        state = {}
-        if after > 0 or thread.base is not None:
-            state = (await replay(journal, thread, records.schema, at=after)).state
-        values = records.values.of(thread_id, schema)
-        found = []
-        for entry in await journal.read(thread_id, after=after, limit=limit):
-            before = state
-            if entry.kind is EntryKind.RESTORED:
-                state = (await replay(journal, thread, records.schema, at=entry.seq)).state
-            else:
-                state = apply(schema, state or schema.initial(), entry.deltas)
-            written = [name for name in schema.channels if before.get(name) is not state.get(name)]
-            changes = state_diff(schema, await values.load(before, written), await values.load(state, written))
-            values.keep_only(state)
-            if changes or _always_shown(entry):
-                found.append(_history_entry(thread_id, session.user_id, entry, changes))
-        return found
+        if limit < 1:
+            raise ValidationError(f"limit is {limit}; give 1 or more", problems=["limit"])
+        query = _query(filters, after=after, order=one_of(Order, "order", order))
+        found: list[HistoryRecord] = []
+        async with aclosing(self._repository.pages(query, size=limit)) as pages:
+            async for page in pages:
+                found += page
+                if len(found) >= limit:
+                    break
+        return found[:limit]
 
-    async def record_change(
-        self, updater: Updater, thread_id: str, values: Mapping[str, Any], *, user_id: str = ""
-    ) -> None:
-        """Write values to the state of a thread at rest, as an entry of its journal. See `AsyncThread.update`."""
-        records = self._records
-        schema = await records.schema((await records.thread(thread_id)).thread.workflow)
-        delta = await records.encoded(thread_id, schema, schema.check_input(values))
-        await updater.update(thread_id, delta, user_id)
+    async def statistics(
+        self,
+        workflow: str,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        by: GroupBy | str | None = None,
+    ) -> WorkflowTokenStatistics:
+        """What a workflow has run and used. It is counted as it is written: this reads some counters for each day.
 
-    async def diff(self, a: tuple[str, int], b: tuple[str, int | None]) -> list[StateChange]:
-        """The changes that make one state into another, each given as (thread id, seq); None: as it is now.
+        Args:
+            workflow: Id of the workflow.
+            since: The first moment that counts; None: the first day there is. The range is made larger to whole hours
+                (UTC), by user to whole days; the answer says what it is.
+            until: The first moment that counts no more; None: the end of the last day there is.
+            by: Also tell it apart by `node`, `model`, `user`, `version` or `day`.
 
         Raises:
-            NotFoundError: There is no such thread or seq.
-            BusinessRuleViolation: The two threads have different states.
+            ValidationError: There is no such `by`.
         """
-        first, second = [(await self._records.thread(thread_id)).thread.workflow for thread_id, _ in (a, b)]
-        if first != second:
-            raise BusinessRuleViolation(
-                f"{a[0]} runs {first} and {b[0]} runs {second}: their states do not compare", threads=[a[0], b[0]]
-            )
-        old, new = [await self._records.state(thread_id, at=seq) for thread_id, seq in (a, b)]
-        return state_diff(await self._records.schema(first), old, new)
+        group = None if by is None else one_of(GroupBy, "by", by)
+        return await self._repository.statistics(workflow, since=_seconds(since), until=_seconds(until), by=group)
+
+    async def export(self, **filters: Any) -> AsyncGenerator[pa.RecordBatch, None]:
+        """The records that fit, the oldest first, as Arrow record batches of `HISTORY_SCHEMA`.
+
+        Only one batch, of a few thousand rows, is in memory at a time. `pyarrow.Table.from_batches` makes a table of
+        them, and its `to_pandas` a data frame.
+
+        Args:
+            **filters: As in `query`.
+        """
+        query = _query(filters, after="", order=Order.ASC)
+        async with aclosing(self._repository.pages(query, size=_EXPORT_ROWS)) as pages:
+            async for page in pages:
+                yield to_batch(page)
+
+    async def export_parquet(self, path: str | Path, **filters: Any) -> int:
+        """Write the records that fit to a Parquet file, the oldest first; their number is returned.
+
+        Args:
+            path: The file; one that is there is replaced.
+            **filters: As in `query`.
+        """
+        count = 0
+        with pq.ParquetWriter(path, HISTORY_SCHEMA, compression="zstd") as writer:
+            async with aclosing(self.export(**filters)) as batches:
+                async for batch in batches:
+                    await asyncio.to_thread(writer.write_batch, batch)
+                    count += batch.num_rows
+        return count
 
 
-def _always_shown(entry: JournalEntry) -> bool:
-    return entry.seq == 1 or entry.kind is EntryKind.RESTORED
+def _query(filters: dict[str, Any], *, after: str, order: Order) -> HistoryQuery:
+    problems = [f"no filter {name!r}{did_you_mean(name, _FILTERS)}" for name in filters if name not in _FILTERS]
+    if problems:
+        raise ValidationError(f"{'; '.join(problems)}; there are {', '.join(sorted(_FILTERS))}", problems=problems)
+    given: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
+    if "record_type" in given:
+        given["record_type"] = one_of(RecordType, "record_type", given["record_type"])
+    for name in ("since", "until"):
+        given[name] = _seconds(given.get(name))
+    return msgspec.structs.replace(HistoryQuery(after=after, order=order), **given)
 
 
-def _history_entry(thread_id: str, user_id: str, entry: JournalEntry, changes: list[StateChange]) -> StateHistoryEntry:
-    restored = entry.kind is EntryKind.RESTORED and not entry.deltas
-    return StateHistoryEntry(
-        id=f"{thread_id}@{entry.seq}",
-        state_id=thread_id,
-        seq=entry.seq,
-        operation=operation_of(changes, first=entry.seq == 1, restored=restored),
-        timestamp=entry.at,
-        user_id=entry.user_id or user_id,
-        node=entry.node,
-        by=entry.by,
-        changes=tuple(changes),
-    )
+def _seconds(moment: Moment | None) -> float | None:
+    return moment.timestamp() if isinstance(moment, datetime) else moment

@@ -11,13 +11,14 @@ from actors.llm.anthropic import BASE_URL
 from actors.llm.settings import (
     Latency,
     ModelSettings,
+    Price,
     Reply,
     Script,
     ScriptedCall,
     ScriptedReply,
     Timeouts,
 )
-from actors.settings import ActorSettings, ExecutorSettings, HostSettings, RetentionSettings
+from actors.settings import ActorSettings, ExecutorSettings, HistorySettings, HostSettings, RetentionSettings
 from actors.tools.settings import ToolSettings
 from runtime.config import Config, ModelConfig, ReplyConfig, load_config
 from runtime.servers import ModelEndpoint
@@ -65,7 +66,9 @@ def actor_settings(config: Config, redis_url: str, *, local_model: ModelEndpoint
         retention=RetentionSettings(
             sessions_idle_s=None if config.retention.session_days is None else config.retention.session_days * 86_400,
             snapshots_per_thread=config.retention.snapshots_per_thread,
+            history_s=None if config.retention.history_days is None else config.retention.history_days * 86_400,
         ),
+        history=HistorySettings(texts=config.history.texts, redact=config.history.redact),
         log_level=config.log_level,
         shared_values=str(shared_values()),
     )
@@ -110,6 +113,7 @@ def _model_settings(name: str, model: ModelConfig, local_model: ModelEndpoint | 
         hedge_after_s=model.hedge_after_s,
         share_identical=model.share_identical,
         cache_ttl_s=model.cache_ttl_s,
+        price=None if model.price is None else Price(**model.price.model_dump()),
         script=Script(
             replies=_replies(model),
             latency=Latency(

@@ -9,7 +9,7 @@ from graphs.errors import BusinessRuleViolation
 from graphs.state.changes import StateChange, StateHistoryEntry
 from graphs.state.snapshots import StateSnapshot, ThreadSnapshot
 from graphs.threads import ThreadState, ThreadType, root_of
-from runtime.history import HistoryService
+from runtime.changes import HistoryService
 from runtime.records import Records
 from runtime.results import StateDict
 from runtime.snapshots import SnapshotService

@@ -7,11 +7,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
+import pyarrow as pa
+
 from actors.ports import Head
 from actors.protocol import Cluster
+from graphs.history import HistoryRecord, Order
 from graphs.sessions import Session, SessionState
 from graphs.state.changes import StateChange, StateHistoryEntry
 from graphs.state.snapshots import StateSnapshot, ThreadSnapshot
+from graphs.statistics import GroupBy, WorkflowTokenStatistics
 from graphs.threads import Durability, ThreadPriority, ThreadState
 from graphs.tools import Tool, ToolExecutionResult, ToolType
 from graphs.workflow.builder import GraphBuilder
@@ -20,6 +24,7 @@ from graphs.workflow.graph import GraphModel
 from runtime.client import AsyncClient
 from runtime.events import Event
 from runtime.handles import AsyncSession, AsyncThread
+from runtime.history import Moment
 from runtime.loop import LoopThread
 from runtime.results import StateDict, ThreadResult
 
@@ -126,6 +131,44 @@ class SyncClient:
     def tools(self) -> ToolsHandle:
         """Tools, outside of any thread."""
         return ToolsHandle(self)
+
+    @property
+    def history(self) -> HistoryHandle:
+        """Calls of models and tools, what they used, and what it cost."""
+        return HistoryHandle(self)
+
+
+class HistoryHandle:
+    """See `AsyncHistory`."""
+
+    def __init__(self, client: SyncClient) -> None:
+        self._client = client
+        self._history = client._client.history  # noqa: SLF001
+
+    def query(
+        self, *, limit: int = 100, after: str = "", order: Order | str = Order.DESC, **filters: Any
+    ) -> list[HistoryRecord]:
+        """See `AsyncHistory.query`."""
+        return self._client._run(self._history.query(limit=limit, after=after, order=order, **filters))  # noqa: SLF001
+
+    def statistics(
+        self,
+        workflow: str,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        by: GroupBy | str | None = None,
+    ) -> WorkflowTokenStatistics:
+        """See `AsyncHistory.statistics`."""
+        return self._client._run(self._history.statistics(workflow, since=since, until=until, by=by))  # noqa: SLF001
+
+    def export(self, **filters: Any) -> Iterator[pa.RecordBatch]:
+        """See `AsyncHistory.export`."""
+        return self._client._iterate(self._history.export(**filters))  # noqa: SLF001
+
+    def export_parquet(self, path: str | Path, **filters: Any) -> int:
+        """See `AsyncHistory.export_parquet`."""
+        return self._client._run(self._history.export_parquet(path, **filters))  # noqa: SLF001
 
 
 class ToolsHandle:

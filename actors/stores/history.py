@@ -18,6 +18,8 @@ from graphs.threads import session_of
 _LATEST = 2**53
 """Above every id."""
 _USERS_AT_HAND = 10_000
+_FORGET = 500
+"""Rows that are forgotten in one step, during which the server does nothing else."""
 
 
 class RowRange(NamedTuple):
@@ -67,6 +69,9 @@ class RowSource(Protocol):
     async def buckets(self, workflow: str, days: Sequence[int], hours: Sequence[int], *, users: bool) -> Buckets:
         """What was counted of a workflow in these days and hours, or by user in these days."""
 
+    async def forget(self, series: int, before: int, *, most: int) -> int:
+        """Take rows of a series with ids below `before` out of all indexes, the oldest first; returns how many."""
+
 
 class History:
     """Queries and statistics (port `HistoryRepository`).
@@ -106,6 +111,14 @@ class History:
         begin, end = first if since is None else since, last if until is None else until
         stretch = span(begin, end, whole_days=by is GroupBy.USER)
         return statistics(workflow, await self._counted(workflow, stretch, days, by), stretch.since, stretch.until, by)
+
+    async def forget(self, before: float) -> int:
+        """Take records from before a time out of all indexes; returns how many calls and turns. Counts stay."""
+        gone = 0
+        for number in await self._source.series():
+            while forgotten := await self._source.forget(number, round(before * 1e6), most=_FORGET):
+                gone += forgotten
+        return gone
 
     async def _counted(self, workflow: str, stretch: Span, days: Sequence[int], by: GroupBy | None) -> list[Counted]:
         full = [day for day in days if day in stretch.days]

@@ -36,6 +36,13 @@ class MemoryHistory:
         found = between(rows, wanted.low, wanted.high)
         return list(reversed(found[-wanted.most :]) if wanted.descending else found[: wanted.most])
 
+    async def forget(self, series: int, before: int, *, most: int) -> int:
+        """Take rows of a series with ids below `before` out of all indexes, the oldest first; returns how many."""
+        old = between(self._rows.by_series.get(series, []), 0, before - 1)[:most]
+        for row in old:
+            self._rows.drop(row)
+        return len(old)
+
     async def entries(self, places: Sequence[tuple[str, int]]) -> list[JournalEntry | None]:
         """The entries at these (thread id, seq); None for one that is gone. Raises `CorruptRecord`."""
         return [

@@ -66,11 +66,17 @@ class MemoryRows:
     def forget(self, session_id: str) -> None:
         """Drop the rows of a session. What was counted of them stays."""
         self.used.pop(session_id, None)
-        user = self._owner(session_id)
-        for row in self.by_session.pop(session_id, ()):
-            drop(self.by_series[row.series], row)
-            if user:
-                drop(self.by_user[user], row)
+        for row in list(self.by_session.get(session_id, ())):
+            self.drop(row)
+        self.by_session.pop(session_id, None)
+
+    def drop(self, row: Row) -> None:
+        """Take a row out of all indexes."""
+        session_id = session_of(row.thread_id)
+        _drop(self.by_series[row.series], row)
+        _drop(self.by_session[session_id], row)
+        if user := self._owner(session_id):
+            _drop(self.by_user[user], row)
 
     def _owner(self, session_id: str) -> str:
         sealed = self.owners.get(session_id)
@@ -86,7 +92,7 @@ def between(rows: Sequence[Row], low: int, high: int) -> Sequence[Row]:
     return rows[begin : bisect_right(rows, high, key=lambda row: row.id)]
 
 
-def drop(rows: list[Row], row: Row) -> None:
+def _drop(rows: list[Row], row: Row) -> None:
     """Take a row out, if it is there."""
     at = bisect_left(rows, row.id, key=lambda each: each.id)
     if at < len(rows) and rows[at].id == row.id:

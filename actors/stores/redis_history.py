@@ -27,6 +27,7 @@ class RedisRows:
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
+        self._forget = link.script("forget")
 
     async def series(self) -> Mapping[int, Series]:
         """All series by number."""
@@ -66,6 +67,10 @@ class RedisRows:
         daily = dict(zip(days, counts, strict=False))
         hourly = dict(zip(hours, counts[len(days) :], strict=True))
         return Buckets({}, {}, daily) if users else Buckets(daily, hourly, {})
+
+    async def forget(self, series: int, before: int, *, most: int) -> int:
+        """Take rows of a series with ids below `before` out of all indexes, the oldest first; returns how many."""
+        return await self._link.run(lambda: self._forget(keys=[keys.history_series(series)], args=[before, most]))
 
     async def _all(self, commands: Any) -> list[Any]:
         """Answers to commands, a thousand in each round trip."""

@@ -20,6 +20,7 @@ from runtime.cli import (
     demo,
     doctor,
     graphs,
+    history,
     past,
     run,
     services,
@@ -56,6 +57,7 @@ app.add_typer(snapshots.app, name="snapshots")
 for act in (session_acts.complete, session_acts.pause, session_acts.resume, session_acts.abort):
     sessions.app.command()(act)
 app.add_typer(sessions.app, name="sessions")
+app.add_typer(history.app, name="history")
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(tools.app, name="tools")
 

@@ -10,6 +10,15 @@ from typing import Any
 import typer
 
 STDIN = "-"
+_UNITS_S = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
+
+
+def duration_s(text: str, wanted: str) -> float:
+    """The seconds that `7d` or `12h` means. Raises `typer.BadParameter`, which says what is `wanted`."""
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS_S or not number.replace(".", "", 1).isdigit():
+        raise typer.BadParameter(f"{text!r} is no time; write {wanted}")
+    return float(number) * _UNITS_S[unit]
 
 
 def json_object(text: str, option: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from graphs.state.changes import StateChange, StateHistoryEntry
+from runtime.changes import HistoryService
 from runtime.cli.output import ExitCode, JsonFlag, Output
 from runtime.cli.stored import stored_records
 from runtime.cli.threads import ThreadArgument
@@ -19,7 +20,6 @@ from runtime.cli.trees import clock
 from runtime.client import AsyncClient
 from runtime.config import load_config
 from runtime.documents import as_yaml, plain, result_document
-from runtime.history import HistoryService
 from runtime.results import ThreadResult
 
 COLUMNS = ("seq", "time", "operation", "node", "field_path", "old_value", "new_value")

@@ -14,6 +14,7 @@ from graphs.errors import BusinessRuleViolation
 from graphs.journal import CorruptRecord
 from graphs.sessions import Session
 from graphs.threads import ThreadState, is_root
+from runtime.cli.inputs import duration_s
 from runtime.cli.output import JsonFlag, Output
 from runtime.cli.stored import stored_records
 from runtime.cli.threads import LimitOption, UserOption
@@ -27,7 +28,6 @@ COLUMNS = ("session_id", "user_id", "workflow", "state", "created")
 PRUNED = ("session_id", "user_id", "workflow", "last_active", "size", "kept_because")
 
 _BUSY = (ThreadState.RUNNING, ThreadState.PAUSED)
-_UNITS_S = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
 
 
 @app.command("ls")
@@ -138,11 +138,8 @@ def _idle_s(text: str | None, config: Config) -> float:
     if text is None:
         if config.retention.session_days is None:
             raise typer.BadParameter("retention is off; say how long sessions must have been idle: --older-than 30d")
-        return config.retention.session_days * _UNITS_S["d"]
-    number, unit = text[:-1], text[-1:]
-    if unit not in _UNITS_S or not number.replace(".", "", 1).isdigit():
-        raise typer.BadParameter(f"{text!r} is no time; write a number and d, h, m or s: --older-than 7d")
-    return float(number) * _UNITS_S[unit]
+        return config.retention.session_days * 86_400.0
+    return duration_s(text, "a number and d, h, m or s: --older-than 7d")
 
 
 def size_text(size_bytes: int) -> str:
