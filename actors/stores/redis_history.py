@@ -28,6 +28,7 @@ class RedisRows:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._forget = link.script("forget")
+        self._rows = link.script("rows")
 
     async def series(self) -> Mapping[int, Series]:
         """All series by number."""
@@ -36,8 +37,15 @@ class RedisRows:
 
     async def rows(self, ranges: Sequence[RowRange]) -> list[list[Row]]:
         """Rows of each of these ranges, in the order that it says."""
+        if len(ranges) == 1 and (session := ranges[0].session) is not None:
+            return [await self._of_session(session, ranges[0])]
         found = await self._all(partial(_ask, each) for each in ranges)
         return [_rows(each, answer) for each, answer in zip(ranges, found, strict=True)]
+
+    async def _of_session(self, session_id: str, wanted: RowRange) -> list[Row]:
+        args = [wanted.low, wanted.high, int(wanted.descending), wanted.most]
+        found = await self._link.run(lambda: self._rows(keys=[keys.session_history(session_id)], args=args))
+        return [of_session(session_id, member.decode()) for member in found]
 
     async def entries(self, places: Sequence[tuple[str, int]]) -> list[JournalEntry | None]:
         """The entries at these (thread id, seq); None for one that is gone. Raises `CorruptRecord`."""
@@ -70,7 +78,9 @@ class RedisRows:
 
     async def forget(self, series: int, before: int, *, most: int) -> int:
         """Take rows of a series with ids below `before` out of all indexes, the oldest first; returns how many."""
-        return await self._link.run(lambda: self._forget(keys=[keys.history_series(series)], args=[before, most]))
+        return await self._link.run(
+            lambda: self._forget(keys=[keys.history_series(series)], args=[series, before, most])
+        )
 
     async def _all(self, commands: Any) -> list[Any]:
         """Answers to commands, a thousand in each round trip."""
@@ -95,7 +105,7 @@ def _ask(wanted: RowRange, pipeline: Pipeline) -> None:
         else:
             pipeline.xrange(name, min=f"{low}-0", max=f"{high}-0", count=count)
         return
-    name = keys.session_history(wanted.session) if wanted.session is not None else keys.user_history(wanted.user or "")
+    name = keys.user_history(wanted.user or "")
     if wanted.descending:
         pipeline.zrevrangebyscore(name, high, low, start=0, num=count, withscores=True)
     else:
@@ -105,8 +115,6 @@ def _ask(wanted: RowRange, pipeline: Pipeline) -> None:
 def _rows(wanted: RowRange, answer: Sequence[tuple[bytes, Any]]) -> list[Row]:
     if wanted.series is not None:
         return [of_series(wanted.series, seq_of(row_id), fields[b"r"].decode()) for row_id, fields in answer]
-    if wanted.session is not None:
-        return [of_session(wanted.session, int(score), member.decode()) for member, score in answer]
     return [of_user(int(score), member.decode()) for member, score in answer]
 
 

@@ -27,21 +27,20 @@ def _flat(row: NewRow) -> tuple[object, ...]:
     return (*row[:-1], [part for count in row.counts.items() for part in count])
 
 
-def of_session(session_id: str, row_id: int, member: str) -> Row:
-    """The row that a member of `keys.session_history` stands for."""
-    series, place = member.split(" ", 1)
-    path, seq, index = place.rsplit(" ", 2)
-    return Row(row_id, int(series), f"{session_id}:{path}", int(seq), int(index))
+def of_session(session_id: str, member: str) -> Row:
+    """The row that an item of `keys.session_history` stands for."""
+    row_id, series, path, seq, number = member.split(" ")
+    return Row(int(row_id), int(series), f"{session_id}:{path}", int(seq), int(number))
 
 
 def of_user(row_id: int, member: str) -> Row:
     """The row that a member of `keys.user_history` stands for."""
     series, place = member.split(" ", 1)
-    thread_id, seq, index = place.rsplit(" ", 2)
-    return Row(row_id, int(series), thread_id, int(seq), int(index))
+    thread_id, seq, number = place.rsplit(" ", 2)
+    return Row(row_id, int(series), thread_id, int(seq), int(number))
 
 
 def of_series(series: int, row_id: int, member: str) -> Row:
     """The row that an entry of `keys.history_series` stands for."""
-    thread_id, seq, index = member.rsplit(" ", 2)
-    return Row(row_id, series, thread_id, int(seq), int(index))
+    thread_id, seq, number = member.rsplit(" ", 2)
+    return Row(row_id, series, thread_id, int(seq), int(number))

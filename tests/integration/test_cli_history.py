@@ -143,7 +143,7 @@ def test_export(greenroom: Callable[..., Any], tmp_path: Path, to: str) -> None:
     ("arguments", "said"),
     [
         (
-            ("ls", "--since", "yesterday"),
+            ("ls", "--since", "never"),
             "'never' is no time; write a date such as 2026-11-26, or how long ago: 7d",
         ),
         (("ls", "--type", "answer"), "is not one of"),

@@ -96,7 +96,7 @@ if ARGV[6] ~= '' then
       local score = string.format('%.0f', id)
       local place = path .. ' ' .. at .. ' ' .. index
       redis.call('XADD', 'gr:history:s:' .. series, score .. '-0', 'r', session .. ':' .. place)
-      redis.call('ZADD', home .. ':h', score, series .. ' ' .. place)
+      redis.call('RPUSH', home .. ':h', score .. ' ' .. series .. ' ' .. place)
       if user ~= '' then
         redis.call('ZADD', 'gr:history:u:' .. user, score, series .. ' ' .. session .. ':' .. place)
       end

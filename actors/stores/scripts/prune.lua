@@ -46,10 +46,10 @@ end
 for _, digest in ipairs(redis.call('HKEYS', KEYS[3])) do
   redis.call('UNLINK', prefix .. ':v:' .. digest)
 end
-local rows = redis.call('ZRANGE', prefix .. ':h', 0, -1, 'WITHSCORES')
-for i = 1, #rows, 2 do
-  redis.call('XDEL', 'gr:history:s:' .. string.match(rows[i], '^%d+'), rows[i + 1] .. '-0')
-  redis.call('ZREMRANGEBYSCORE', KEYS[10], rows[i + 1], rows[i + 1])
+for _, row in ipairs(redis.call('LRANGE', prefix .. ':h', 0, -1)) do
+  local id, series = string.match(row, '^(%d+) (%d+)')
+  redis.call('XDEL', 'gr:history:s:' .. series, id .. '-0')
+  redis.call('ZREMRANGEBYSCORE', KEYS[10], id, id)
 end
 redis.call('UNLINK', prefix .. ':h', KEYS[1], KEYS[2], KEYS[3], prefix .. ':interactions', prefix .. ':turns', prefix .. ':inputs',
   prefix .. ':snapshots')
