@@ -82,8 +82,8 @@ class Children:
             thread=thread,
             at=fork.targets[index] if branch else None,
             stop_at=fork.join if branch else END,
-            # Running another workflow is a step: those that run themselves come to an end.
-            steps=parent.cursor.steps + (0 if shares_state else 1),
+            # Running another workflow is a step: those that run themselves come to an end. Those of a queue have all.
+            steps=0 if parent.thread.is_queue else parent.cursor.steps + (0 if shares_state else 1),
             content=None if branch else await self._content(index),
             state=self._base if shares_state else None,
             durability=parent.cursor.durability,
@@ -123,6 +123,9 @@ class Children:
     async def _content(self, index: int) -> bytes:
         """The encoded input of thread `index`."""
         schema, state, config = await self._catalog.schema(self._workflow), self._parent.state, self._config
+        if isinstance(config, SubworkflowConfig) and config.delta is not None:
+            loaded = await self._parent_values.load(state, (config.delta,))
+            return bytes(loaded[config.delta])
         if isinstance(config, SubworkflowConfig):
             names = _inputs(config, self._parent.plan.schema, schema)
             loaded = await self._parent_values.load(state, tuple(names.values()))

@@ -118,10 +118,10 @@ class ResumeThread(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class BranchThread(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """Begin a what-if branch, and run it. Answered by `TurnAccepted` when it is recorded."""
+    """Begin a what-if branch or a queue, and run it. Answered by `TurnAccepted` when it is recorded."""
 
     thread: Thread
-    """Its record; `base` names the thread and seq it begins with. The same id twice begins one."""
+    """Its record; `base` names the thread and seq a branch begins with. The same id twice begins one."""
     update: bytes | None = None
     """Encoded delta that is applied first."""
     lost: str = ""

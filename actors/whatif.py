@@ -31,9 +31,10 @@ async def begin_branch(request: BranchThread, services: ThreadServices, sessions
     if known is not None and known.seq > 0:
         return known.cursor.turn
     session = await sessions.find_by_id(thread.session_id)
-    if session is not None and session.state.halted:
-        raise _no_branches(session)
-    assert thread.base is not None
+    if session is not None and (session.state.halted or (thread.base is None and session.state.ended)):
+        raise _no_threads(session)
+    if thread.base is None:
+        return await _begin_queue(request, services)
     was = await _past(journal, thread.base, schema_of)
     entry, inner = await _entry(journal, thread.base)
     deltas = () if request.update is None else (request.update,)
@@ -97,7 +98,15 @@ def check_at_rest(thread: Thread, status: ThreadState) -> None:
         )
 
 
-def _no_branches(session: Session) -> BusinessRuleViolation:
+async def _begin_queue(request: BranchThread, services: ThreadServices) -> int:
+    """Record the whole queue, in the one entry that begins it."""
+    actor = await ThreadActor.activate(request.thread, services, lost=request.lost)
+    if actor.seq == 0:
+        await actor.start_turn(1, request.update)
+    return actor.cursor.turn
+
+
+def _no_threads(session: Session) -> BusinessRuleViolation:
     remedy = "resume it first" if session.state is SessionState.PAUSED else "begin a new session"
     return BusinessRuleViolation(
         f"no thread can begin in session {session.id}, which is {session.state}; {remedy}",

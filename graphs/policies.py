@@ -38,6 +38,13 @@ class OnBranchError(StrEnum):
     COLLECT = "collect"  #: like skip; for a map, the item's result is null
 
 
+class OnFailure(StrEnum):
+    """What a queue of threads does when one of them fails or is cancelled."""
+
+    STOP = "stop"  #: those after it do not begin, and the queue has failed
+    CONTINUE = "continue"  #: the next one begins
+
+
 class JoinPolicy(BaseModel):
     """When a fork goes on."""
 

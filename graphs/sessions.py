@@ -20,6 +20,11 @@ class SessionState(StrEnum):
     ABORTED = "aborted"
 
     @property
+    def ended(self) -> bool:
+        """Whether it takes no more turns."""
+        return self in (SessionState.COMPLETED, SessionState.ABORTED)
+
+    @property
     def halted(self) -> bool:
         """Whether nothing of it may run."""
         return self in (SessionState.PAUSED, SessionState.ABORTED)

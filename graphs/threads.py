@@ -109,6 +109,11 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.thread_type is ThreadType.PARALLEL and self.has_own_state
 
     @property
+    def is_queue(self) -> bool:
+        """Whether it runs a queue of threads, and nothing else."""
+        return self.thread_type is ThreadType.SEQUENTIAL and is_root(self.id)
+
+    @property
     def has_own_state(self) -> bool:
         """Whether its state is not that of the thread above it."""
         return self.base is None or "#" in self.workflow
@@ -184,6 +189,13 @@ class ThreadFactory:
         thread_id = branch_thread_id(source.id, seq, token)
         base = (source.id, seq)
         return self.child(source, thread_id, ThreadType.BRANCH, workflow=source.workflow, base=base, name=name)
+
+    def queue(self, session_id: str, workflow: str, token: str, name: str, priority: ThreadPriority) -> Thread:
+        """The thread that runs a queue of others, beside the main thread of a session."""
+        main = self.main(session_id, workflow, priority)
+        metadata = ThreadMetadata(name=name, parent_thread_id=main.id, priority=priority)
+        thread_id = branch_thread_id(main.id, 0, token)
+        return msgspec.structs.replace(main, id=thread_id, thread_type=ThreadType.SEQUENTIAL, metadata=metadata)
 
     def child(
         self,

@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,10 +43,12 @@ from actors.protocol import (
 )
 from graphs.errors import NotFoundError, StateInvalid, ValidationError
 from graphs.journal import Pause, PauseKind
+from graphs.policies import OnFailure
 from graphs.sessions import Session, SessionContext, SessionState
 from graphs.suggest import did_you_mean, one_of
 from graphs.threads import (
     Durability,
+    Thread,
     ThreadFactory,
     ThreadPriority,
     ThreadState,
@@ -62,6 +64,7 @@ from runtime.connection import Connection
 from runtime.deployment import Deployment, prepare, tools_named
 from runtime.handles import AsyncSession, AsyncThread, Home
 from runtime.history import AsyncHistory
+from runtime.queues import Item, prepare_queue
 from runtime.records import Records
 from runtime.results import ThreadResult
 from runtime.tools import AsyncTools
@@ -401,12 +404,24 @@ class AsyncClient:
         workflow = source.thread.workflow
         schema = await self.records.schema(workflow)
         write = None if update is None else schema.check_input(update)
-        await self._make_ready(workflow.partition("#")[0])
         thread = ThreadFactory(time.time()).branch(source.thread, seq, new_id(), name)
         delta = None if write is None else await self.records.encoded(thread.id, schema, write)
+        return thread.id, await self._begin(thread, delta)
+
+    async def queue(self, session_id: str, items: Sequence[Item], on_failure: OnFailure | str, name: str) -> str:
+        """Have workflows run in a session one after the other; the id of the thread that does so is returned."""
+        refs = [await self._workflow_ref(workflow) for workflow, _ in items]
+        policy = one_of(OnFailure, "on_failure", on_failure)
+        pinned = [(ref, content) for ref, (_, content) in zip(refs, items, strict=True)]
+        thread, delta = await prepare_queue(self.records, session_id, pinned, policy, name, new_id())
+        await self._begin(thread, delta)
+        return thread.id
+
+    async def _begin(self, thread: Thread, update: bytes | None) -> int:
+        """Have a thread begin that runs by itself; the number of its turn is returned."""
+        await self._make_ready(thread.workflow.partition("#")[0])
         home = Home(await self.records.session(thread.session_id))
-        accepted = await self._ask_host(home, BranchThread(thread=thread, update=delta), TurnAccepted)
-        return accepted.thread_id, accepted.turn
+        return (await self._ask_host(home, BranchThread(thread=thread, update=update), TurnAccepted)).turn
 
     async def restore(self, thread_id: str, origin: tuple[str, int]) -> None:
         """Have a thread get the state of another seq; returns when that is recorded."""

@@ -135,6 +135,14 @@ def tools_named(graph: GraphBuilder | GraphModel | str | Path) -> set[str]:
     return names.union(*(tools_named(child) for child in model.workflows))
 
 
+async def save_graph(graph: GraphModel, workflows: WorkflowRepository) -> str:
+    """Store a graph that refers to builds and to no functions, unless it is there; its `id@version+build`."""
+    ref = f"{graph.ref}+{_digest(graph, {})}"
+    if await workflows.get(ref) is None:
+        await workflows.save(ref, graph.model_dump_json().encode(), at=time.time())
+    return ref
+
+
 def read_graph(source: str | Path) -> GraphModel:
     """The graph in a YAML or JSON file, or the shipped template of this name.
 

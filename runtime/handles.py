@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
 from actors.ports import Head
 from actors.protocol import Message, TurnAccepted, TurnDone
 from actors.replay import settled
+from graphs.errors import BusinessRuleViolation
+from graphs.policies import OnFailure
 from graphs.sessions import Session, SessionState
 from graphs.state.snapshots import StateSnapshot
-from graphs.threads import Durability, ThreadPriority, ThreadState, is_root, main_thread_id
+from graphs.threads import Durability, ThreadPriority, ThreadState, is_root, main_thread_id, session_of
 from runtime.errors import ResultTimeout
 from runtime.events import Event
 from runtime.past import PastClient, ThreadPast
+from runtime.queues import Item
 from runtime.results import ThreadResult
 from runtime.snapshots import SnapshotService
 
@@ -64,6 +67,9 @@ class Client(PastClient, Protocol):
 
     async def resume(self, thread_id: str) -> None:
         """Have a thread go on that somebody has paused."""
+
+    async def queue(self, session_id: str, items: Sequence[Item], on_failure: OnFailure | str, name: str) -> str:
+        """Have workflows run in a session one after the other."""
 
     async def cancel(self, thread_id: str, turn: int, reason: str) -> None:
         """Have a turn of a thread cancelled."""
@@ -167,6 +173,29 @@ class AsyncSession:
         for content in contents:
             schema.check_input(content)
         return [await self.submit(content, priority=priority, durability=durability) for content in contents]
+
+    async def queue(
+        self, items: Iterable[Item], *, on_failure: OnFailure | str = OnFailure.STOP, name: str = ""
+    ) -> AsyncQueue:
+        """Run workflows one after the other, beside its turns: each in a thread of its own, from one place in the tree.
+
+        All of them are recorded at once, and run without anyone waiting for them, each once, whoever is killed.
+
+        Args:
+            items: Workflow, as `id` or `id@version`, and input of each.
+            on_failure: When one has failed or was cancelled: `stop`, or `continue` with the next.
+            name: What to call it.
+
+        Raises:
+            NotFoundError: No such workflow is deployed.
+            StateInvalid: An input does not fit; none is recorded.
+            BusinessRuleViolation: The session is paused or has ended.
+        """
+        return AsyncQueue(self._client, await self._client.queue(self.id, list(items), on_failure, name))
+
+    async def queues(self) -> list[AsyncQueue]:
+        """Its queues, oldest first."""
+        return [AsyncQueue(self._client, head.thread.id) for head in await self.threads() if head.thread.is_queue]
 
     async def snapshot(
         self, *, name: str = "", description: str = "", tags: Collection[str] = (), expires_s: float | None = None
@@ -334,6 +363,55 @@ class AsyncThread(ThreadPast):
             BusinessRuleViolation: It waits for a turn that is paused, or behind others in a paused session.
         """
         await self._client.cancel(self.id, self.turn, reason)
+
+
+class AsyncQueue:
+    """A queue of threads that follow each other; `id` is that of the thread that runs it."""
+
+    def __init__(self, client: Client, thread_id: str) -> None:
+        self._client = client
+        self.id = thread_id
+
+    @property
+    def thread(self) -> AsyncThread:
+        """The thread that runs it: to wait for its end, to pause, resume or cancel all of it, to follow its events."""
+        return AsyncThread(self._client, self.id, turn=1)
+
+    async def threads(self) -> list[AsyncThread | None]:
+        """The thread of each item, in order; None for one that has not begun."""
+        records = self._client.records
+        heads = await records.store.journal.threads(session_of(self.id))
+        begun = {head.thread.metadata.name: head for head in heads if head.thread.metadata.parent_thread_id == self.id}
+        found = [begun.get(node) for node in await records.nodes(self.id)]
+        return [None if head is None else AsyncThread(self._client, head.thread.id, turn=1) for head in found]
+
+    async def result(self, number: int, *, timeout_s: float | None = None) -> ThreadResult:
+        """How item `number`, from 1 on, ended, waiting until it has, or until it is paused for somebody.
+
+        Raises:
+            BusinessRuleViolation: It never began: one before it has failed, or the queue was cancelled.
+            ResultTimeout: It was not over in time; it goes on.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (thread := (await self.threads())[number - 1]) is None:
+                    head = await self._client.records.thread(self.id)
+                    if head.cursor.status.finished and (await self.threads())[number - 1] is None:
+                        raise BusinessRuleViolation(
+                            f"item {number} of queue {self.id} never began: the queue is {head.cursor.status}",
+                            thread_id=self.id,
+                            number=number,
+                        )
+                    if not head.cursor.status.finished:
+                        await self._client.records.news(self.id, after=head.seq)
+                return await thread.result()
+        except TimeoutError:
+            raise _too_late(self.id, timeout_s) from None
+
+    async def results(self, *, timeout_s: float | None = None) -> list[ThreadResult]:
+        """How its items ended, in order, those that never began excepted. Waits until the queue is over, or paused."""
+        await self.thread.result(timeout_s=timeout_s)
+        return [await thread.result() for thread in await self.threads() if thread is not None]
 
 
 def _too_late(thread_id: str, timeout_s: float | None) -> ResultTimeout:

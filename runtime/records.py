@@ -78,6 +78,10 @@ class Records:
             return await self.thread(thread_id)
         return head
 
+    async def nodes(self, thread_id: str) -> list[str]:
+        """Ids of the nodes of the graph a thread runs, as they stand there. Raises `NotFoundError`."""
+        return list((await self._catalog.plan((await self.thread(thread_id)).thread.workflow)).nodes)
+
     async def answer_schema(self, thread_id: str) -> dict[str, Any]:
         """JSON schema of the answers that the question of a paused thread takes.
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from actors.ports import Head
 from actors.protocol import Cluster
 from graphs.history import HistoryRecord, Order
+from graphs.policies import OnFailure
 from graphs.sessions import Session, SessionState
 from graphs.state.changes import StateChange, StateHistoryEntry
 from graphs.state.snapshots import StateSnapshot, ThreadSnapshot
@@ -23,9 +24,10 @@ from graphs.workflow.data_tools import DataTool
 from graphs.workflow.graph import GraphModel
 from runtime.client import AsyncClient
 from runtime.events import Event
-from runtime.handles import AsyncSession, AsyncThread
+from runtime.handles import AsyncQueue, AsyncSession, AsyncThread
 from runtime.history import Moment
 from runtime.loop import LoopThread
+from runtime.queues import Item
 from runtime.results import StateDict, ThreadResult
 
 _T = TypeVar("_T")
@@ -259,6 +261,17 @@ class SessionHandle:
         submitting = self._session.submit_all(contents, priority=priority, durability=durability)
         return [ThreadHandle(self._client, thread) for thread in self._client._run(submitting)]  # noqa: SLF001
 
+    def queue(
+        self, items: Iterable[Item], *, on_failure: OnFailure | str = OnFailure.STOP, name: str = ""
+    ) -> QueueHandle:
+        """See `AsyncSession.queue`."""
+        queue = self._client._run(self._session.queue(items, on_failure=on_failure, name=name))  # noqa: SLF001
+        return QueueHandle(self._client, queue)
+
+    def queues(self) -> list[QueueHandle]:
+        """See `AsyncSession.queues`."""
+        return [QueueHandle(self._client, queue) for queue in self._client._run(self._session.queues())]  # noqa: SLF001
+
     def snapshot(
         self, *, name: str = "", description: str = "", tags: Collection[str] = (), expires_s: float | None = None
     ) -> StateSnapshot:
@@ -389,3 +402,34 @@ class ThreadHandle:
     def cancel(self, reason: str = "asked by the driver") -> None:
         """See `AsyncThread.cancel`."""
         self._client._run(self._thread.cancel(reason))  # noqa: SLF001
+
+
+class QueueHandle:
+    """See `AsyncQueue`."""
+
+    def __init__(self, client: SyncClient, queue: AsyncQueue) -> None:
+        self._client = client
+        self._queue = queue
+
+    @property
+    def id(self) -> str:
+        """Id of the thread that runs it."""
+        return self._queue.id
+
+    @property
+    def thread(self) -> ThreadHandle:
+        """See `AsyncQueue.thread`."""
+        return ThreadHandle(self._client, self._queue.thread)
+
+    def threads(self) -> list[ThreadHandle | None]:
+        """See `AsyncQueue.threads`."""
+        threads = self._client._run(self._queue.threads())  # noqa: SLF001
+        return [None if thread is None else ThreadHandle(self._client, thread) for thread in threads]
+
+    def result(self, number: int, *, timeout_s: float | None = None) -> ThreadResult:
+        """See `AsyncQueue.result`."""
+        return self._client._run(self._queue.result(number, timeout_s=timeout_s))  # noqa: SLF001
+
+    def results(self, *, timeout_s: float | None = None) -> list[ThreadResult]:
+        """See `AsyncQueue.results`."""
+        return self._client._run(self._queue.results(timeout_s=timeout_s))  # noqa: SLF001

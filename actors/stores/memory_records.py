@@ -56,7 +56,7 @@ class MemorySessions:
         key = session.id, interaction.interaction_id
         if key not in self._turns:
             state = self._index.state(session.id)
-            if state in (SessionState.COMPLETED, SessionState.ABORTED):
+            if state.ended:
                 raise takes_no_turns(session.id, state)
             interactions = self.interactions.setdefault(session.id, [])
             interactions.append(INTERACTION.encode(msgspec.structs.replace(interaction, content=b"")))

@@ -153,6 +153,8 @@ class SubworkflowConfig(_Config):
     """Channel of the other workflow -> channel here. None: the channels that both have."""
     output: dict[str, str] | None = None
     """Channel here -> channel of the other workflow. None: the channels that both have."""
+    delta: str | None = None
+    """Channel that holds the whole input instead, as an encoded delta of the other workflow. Queues have such."""
 
 
 class HumanConfig(_Config):

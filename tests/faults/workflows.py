@@ -550,6 +550,29 @@ async def session_aborted(client: AsyncClient) -> list[ThreadResult]:
     return [await thread.result() for thread in threads]
 
 
+def queued() -> list[Graph]:
+    """Two workflows, of which the second fails when it is told to."""
+    other = Graph("other", state=Board)
+
+    @other.node
+    async def work(state: Board) -> dict[str, Any]:
+        await asyncio.sleep(0.02)
+        if state.text == "bad":
+            raise ValueError("broken")
+        return {"notes": f"other {state.text}"}
+
+    other.edge(START, "work")
+    other.edge("work", END)
+    return [line(Graph("w", state=Board), "a", "b", takes_s=0.02), other]
+
+
+async def queue_of_threads(client: AsyncClient, on_failure: str) -> list[ThreadResult]:
+    session = await client.session("w", id=SESSION)
+    items = [("w", {"text": "1"}), ("other", {"text": "bad"}), ("w", {"text": "3"})]
+    queue = await session.queue(items, on_failure=on_failure)
+    return await queue.results()
+
+
 SCENARIOS: dict[str, Scenario] = {
     "chain": Scenario(chain, two_turns()),
     "async chain": Scenario(chain, two_turns("async")),
@@ -589,6 +612,8 @@ SCENARIOS: dict[str, Scenario] = {
     "session aborted in a fork": Scenario(
         forked(slowest_s=5.0), session_aborted, is_exact=False, may=lambda state: state["notes"] == []
     ),
+    "queue": Scenario(queued, partial(queue_of_threads, on_failure="continue"), is_exact=False),
+    "queue that stops": Scenario(queued, partial(queue_of_threads, on_failure="stop"), is_exact=False),
     "fork all": Scenario(forked(), one_turn),
     "fork any": Scenario(forked(join="any"), one_turn, is_exact=False, may=some_branches(1)),
     "fork two": Scenario(forked(join=2), one_turn, is_exact=False, may=some_branches(2)),
