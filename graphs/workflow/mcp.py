@@ -41,7 +41,7 @@ class McpServer(BaseModel):
     """Sent with each request to `url`."""
     timeout_s: float = Field(default=60.0, gt=0)
     """Most seconds a call may take."""
-    connect_timeout_s: float = Field(default=10.0, gt=0)
+    connect_timeout_s: float = Field(default=30.0, gt=0)
     """Most seconds until the server has answered first; it is tried again and again meanwhile."""
     max_result_bytes: int = Field(default=16 * 2**20, ge=1024)
     """Most bytes one message of the server may have."""

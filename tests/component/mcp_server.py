@@ -60,6 +60,16 @@ async def hang(log: str) -> str:
 
 
 @server.tool(structured_output=False)
+async def second(log: str, ctx: Context) -> str:
+    """Never answer when called first, and at once when called again; leave a line each time."""
+    meta: Any = ctx.request_context.meta or {}
+    note(log, f"{os.getpid()} {meta.get('greenroom/idempotency-key')}")
+    if len(Path(log).read_text().splitlines()) == 1:
+        await anyio.sleep_forever()
+    return "answered"
+
+
+@server.tool(structured_output=False)
 def big(size: int) -> str:
     """So many letters."""
     return "x" * size

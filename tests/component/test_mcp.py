@@ -24,11 +24,14 @@ from tests.conftest import free_port
 SCRIPT = str(Path(__file__).with_name("mcp_server.py"))
 TIME = McpServer(name="time", command=sys.executable, args=("-m", "mcp_server_time", "--local-timezone", "UTC"))
 
+START_S = 60.0
+"""How long a server may take to start on a busy machine."""
+
 Odd = Callable[..., McpServer]
 
 
 def stdio(**options: Any) -> McpServer:
-    return McpServer(name="odd", command=sys.executable, args=(SCRIPT,), **options)
+    return McpServer(name="odd", command=sys.executable, args=(SCRIPT,), connect_timeout_s=START_S, **options)
 
 
 @contextmanager
@@ -42,7 +45,7 @@ def serving(port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def behind(port: int, **options: Any) -> McpServer:
-    return McpServer(name="odd", url=f"http://127.0.0.1:{port}/mcp", **options)
+    return McpServer(name="odd", url=f"http://127.0.0.1:{port}/mcp", connect_timeout_s=START_S, **options)
 
 
 @pytest.fixture(params=["stdio", "http"])

@@ -18,10 +18,14 @@ from graphs.workflow.spec import dump, load
 from runtime import END, START, AsyncLocalRuntime, Graph, GraphInvalid, LocalRuntime, PauseKind, ThreadState, append
 from tests.component.actors_kit import COMPLETED, STARTED, history, runtime, step, until
 from tests.component.test_agents import agent_graph, asks, models, run, said
-from tests.component.test_mcp import SCRIPT, alive
+from tests.component.test_mcp import SCRIPT, START_S, alive
 
-TIME: dict[str, Any] = {"command": sys.executable, "args": ["-m", "mcp_server_time", "--local-timezone", "UTC"]}
-ODD: dict[str, Any] = {"command": sys.executable, "args": [SCRIPT]}
+TIME: dict[str, Any] = {
+    "command": sys.executable,
+    "args": ["-m", "mcp_server_time", "--local-timezone", "UTC"],
+    "connect_timeout_s": START_S,
+}
+ODD: dict[str, Any] = {"command": sys.executable, "args": [SCRIPT], "connect_timeout_s": START_S}
 TOKYO = {"source_timezone": "UTC", "time": "{time}", "target_timezone": "Asia/Tokyo"}
 
 

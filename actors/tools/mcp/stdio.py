@@ -118,6 +118,7 @@ async def _write(
 async def _stop(process: asyncio.subprocess.Process) -> None:
     """End the server and all of its process group, the gentle way first."""
     assert process.stdin is not None
+    draining = asyncio.create_task(_drain(process), name="last output of an MCP server")
     try:
         process.stdin.close()
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -126,8 +127,16 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
             _signal(process, number)
         await _ends(process)
     finally:
+        draining.cancel()
         _signal(process, signal.SIGKILL)  # also when this is cut off in the middle
         process._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 - who left the group may hold the pipes
+
+
+async def _drain(process: asyncio.subprocess.Process) -> None:
+    """Read what nobody wants: a server that is stuck in writing does not see that its input is closed."""
+    assert process.stdout is not None
+    while await process.stdout.read(65_536):
+        pass
 
 
 async def _ends(process: asyncio.subprocess.Process) -> bool:
