@@ -18,6 +18,7 @@ from actors.executors.live import LiveReporter
 from actors.executors.llm import LlmRunner
 from actors.executors.log import Recording
 from actors.executors.permissions import Permissions
+from actors.executors.results import Results
 from actors.executors.runner import NodeRunner
 from actors.executors.texts import Texts
 from actors.executors.tool import ToolRunner
@@ -151,10 +152,11 @@ class ActorProcess:
         kind = self._spec.kind
         settings = self._spec.settings.executor(kind)
         blocking = BlockingPool(settings.concurrency)
+        values = Values(store.values)
         services = ExecutorServices(
             address=self._spec.address,
             journal=store.journal,
-            values=Values(store.values),
+            values=values,
             live=LiveReporter(store.live, clock),
             catalog=catalog,
             clock=clock,
@@ -162,10 +164,10 @@ class ActorProcess:
             recording=Recording(texts=Texts(self._spec.settings.history), clock=clock),
             retire=lambda: network.ask(SUPERVISOR, Retire(address=self._spec.address), Done),
         )
-        executor = Executor(kind, self._runner(kind, catalog, blocking), services, settings.segment_steps)
+        executor = Executor(kind, self._runner(kind, catalog, blocking, values), services, settings.segment_steps)
         return self._services.register(Executor, executor, close=executor.close)
 
-    def _runner(self, kind: str, catalog: Catalog, blocking: BlockingPool) -> NodeRunner:
+    def _runner(self, kind: str, catalog: Catalog, blocking: BlockingPool, values: Values) -> NodeRunner:
         if kind == "function":
             return FunctionRunner(blocking)
         settings = self._spec.settings
@@ -176,7 +178,7 @@ class ActorProcess:
                 store = self._common()[0]
                 return LlmRunner(catalog, settings.models, toolboxes, permissions, store)
             case "tool":
-                return ToolRunner(toolboxes, permissions, self._world.unpack)
+                return ToolRunner(toolboxes, permissions, Results(values), self._world.unpack)
             case _:
                 raise ValueError(f"no executor runs nodes of kind {kind!r}")
 

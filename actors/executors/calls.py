@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from actors.errors import ToolError
 from actors.executors.permissions import Permissions
+from actors.executors.results import Results
 from actors.executors.runner import NodeContext
 from actors.executors.toolbox import Toolbox
 from actors.tools.service import execute
 from graphs.errors import ApprovalRefused, ErrorInfo, GreenroomError, PermissionDenied
 from graphs.messages import Message
+from graphs.results import READER
 from graphs.suggest import did_you_mean
 from graphs.tools import Tool
 from graphs.workflow.items import call_in
@@ -30,6 +32,7 @@ def tool_called(toolbox: Toolbox, plan: Plan, config: CallConfig, state: Mapping
 async def answer_call(
     toolbox: Toolbox,
     permissions: Permissions,
+    results: Results,
     plan: Plan,
     config: CallConfig,
     state: Mapping[str, Any],
@@ -43,25 +46,27 @@ async def answer_call(
     call = call_in(state)
     content = ""
     error: ErrorInfo | None
-    known = toolbox.offered(plan, config.tools)
+    known = {READER: toolbox.find(READER), **toolbox.offered(plan, config.tools)}
     try:
         if isinstance(context.error, ApprovalRefused):
             raise context.error
         arguments = msgspec.json.decode(call.arguments or "{}", type=dict[str, Any])
         if call.name not in known:
             raise ToolError(
-                f'no tool "{call.name}"{did_you_mean(call.name, known) or "; there are " + ", ".join(known)}',
+                f'no tool "{call.name}"{did_you_mean(call.name, known) or "; there are " + ", ".join(list(known)[1:])}',
                 tool=call.name,
             )
         tool, executor = known[call.name]
         await permissions.check(tool, context.session_id)
+        whole = await results.resolved(context.thread_id, tool, arguments, list(_told(plan, state)))
         result = await context.log.tool(
-            lambda: execute(tool, executor, arguments, idempotency_key=context.idempotency_key),
+            lambda: execute(tool, executor, whole, idempotency_key=context.idempotency_key),
             tool.name,
             arguments,
             attempt=context.attempt,
         )
-        content, error = _text(result.output), result.error
+        error = result.error
+        content = "" if error is not None else await results.told(context.thread_id, result.output)
     except msgspec.MsgspecError as misfit:
         error = ToolError(f"{call.name}: its arguments are no JSON object: {misfit}", tool=call.name).info()
     except (ToolError, PermissionDenied, ApprovalRefused) as refused:
@@ -73,5 +78,9 @@ async def answer_call(
     return Message(role="tool", content=content, id=context.idempotency_key, name=call.name, tool_call_id=call.id)
 
 
-def _text(output: Any) -> str:
-    return output if isinstance(output, str) else msgspec.json.encode(output).decode()
+def _told(plan: Plan, state: Mapping[str, Any]) -> Iterator[str]:
+    """What tools have told the model, in any conversation of the thread."""
+    for name, channel in plan.schema.channels.items():
+        if channel.holds_messages:
+            messages = state.get(name) or ()
+            yield from (each.content for each in messages if isinstance(each, Message) and each.role == "tool")

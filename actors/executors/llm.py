@@ -21,6 +21,7 @@ from actors.ports import Store
 from actors.protocol import DiscoverTools, RunTool, ToolDone
 from graphs.errors import BusinessRuleViolation, StateInvalid
 from graphs.messages import Message, rounds_of
+from graphs.results import READER, mentions_handle
 from graphs.workflow.answers import answer_schema, check_answer
 from graphs.workflow.node import LlmConfig, Node
 from graphs.workflow.plan import Plan
@@ -67,6 +68,8 @@ class LlmRunner:
         messages = _messages(config, state)
         toolbox = await self._toolboxes.of(plan)
         known = [tool for tool, _ in toolbox.offered(plan, config.tools).values()]
+        if known and any(message.role == "tool" and mentions_handle(message.content) for message in messages):
+            known.append(toolbox.find(READER)[0])
         tools = tuple(map(offer_of, await self._permissions.allowed(known, context.session_id)))
         must_answer = config.max_rounds is not None and rounds_of(messages) >= config.max_rounds
         request = ChatRequest(

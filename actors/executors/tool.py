@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from actors.executors.calls import answer_call, tool_called
 from actors.executors.live import LiveReporter
 from actors.executors.permissions import Permissions
+from actors.executors.results import Results
 from actors.executors.runner import NodeContext, NodeOutput
 from actors.executors.toolbox import Toolboxes
 from actors.protocol import DiscoverTools, RunTool, ToolDone, ToolsDiscovered
@@ -36,13 +37,19 @@ class ToolRunner:
     Args:
         toolboxes: The tools.
         permissions: Tells what sessions may call.
+        results: Keeps long results of what models call.
         unpack: Opens packed functions.
     """
 
     def __init__(
-        self, toolboxes: Toolboxes, permissions: Permissions, unpack: Callable[[bytes], Mapping[str, Any]]
+        self,
+        toolboxes: Toolboxes,
+        permissions: Permissions,
+        results: Results,
+        unpack: Callable[[bytes], Mapping[str, Any]],
     ) -> None:
         self._toolboxes = toolboxes
+        self._results = results
         self._permissions = permissions
         self._unpack = lru_cache(maxsize=_KEPT_COUNT)(unpack)
 
@@ -53,7 +60,9 @@ class ToolRunner:
         config = node.config
         toolbox = await self._toolboxes.of(plan)
         if isinstance(config, CallConfig):
-            return NodeOutput({RESULT: await answer_call(toolbox, self._permissions, plan, config, state, context)})
+            return NodeOutput(
+                {RESULT: await answer_call(toolbox, self._permissions, self._results, plan, config, state, context)}
+            )
         assert isinstance(config, ToolCallConfig)
         arguments = render_value(config.arguments, state)
         tool, executor = toolbox.of(plan, config.tool)

@@ -16,6 +16,7 @@ from actors.tools.builtin.file_search import file_search_tool
 from actors.tools.builtin.http_get import http_get_tool
 from actors.tools.builtin.json_path import json_path
 from actors.tools.builtin.moments import date_and_time
+from actors.tools.builtin.read_result import read_result
 from actors.tools.builtin.sql import sql
 from actors.tools.builtin.text import text_search, text_slice
 from actors.tools.builtin.text_stats import text_stats
@@ -36,6 +37,7 @@ BUILTINS: tuple[Callable[..., Any], ...] = (
     calculator,
     date_and_time,
     json_path,
+    read_result,
     sql,
     text_search,
     text_slice,

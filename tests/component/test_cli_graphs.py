@@ -155,7 +155,12 @@ def test_tools_are_listed_and_run(greenroom):
     assert [tool["name"] for tool in json.loads(as_json[1])] == [
         "calculator",
         "datetime",
+        "file_read",
+        "file_search",
+        "http_get",
         "json_path",
+        "read_result",
+        "sql",
         "text_search",
         "text_slice",
         "text_stats",
