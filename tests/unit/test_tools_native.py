@@ -359,7 +359,8 @@ async def test_an_unknown_tool_is_an_error() -> None:
 def test_tools_are_listed_by_name_and_filtered() -> None:
     service = build_tools([shout, find_place])
     texts = ["text_search", "text_slice", "text_stats"]
-    builtin = ["calculator", "datetime", "file_read", "file_search", "http_get", "json_path", "read_result", "sql", *texts]
+    others = ["file_read", "file_search", "http_get", "json_path", "read_result", "sql"]
+    builtin = ["calculator", "datetime", *others, *texts]
 
     def names(**filters: Any) -> list[str]:
         return [found.name for found in service.list_tools(**filters)]
