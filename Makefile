@@ -40,11 +40,22 @@ types: $(STAMP)
 imports: $(STAMP)
 	$(BIN)/lint-imports
 
-bench: $(BENCH_STAMP)  ## Measure, beside peers; results go to benchmarks/results
-	$(BIN)/python -m benchmarks.messages
-	$(BIN)/python -m benchmarks.chain
-	$(BIN)/python -m benchmarks.recovery
+bench: $(BENCH_STAMP)  ## Measure beside peers (20 minutes), then write docs/performance.md; a machine at rest, please
+	$(BIN)/python -m benchmarks.messages --rounds 3
+	$(BIN)/python -m benchmarks.chain --at-a-time 1 --at-a-time 64 --at-a-time 256
+	$(BIN)/python -m benchmarks.fork --rounds 3
+	$(BIN)/python -m benchmarks.cpu_fork
+	$(BIN)/python -m benchmarks.agent
+	$(BIN)/python -m benchmarks.activation
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.storage
+	$(BIN)/python -m benchmarks.wide
 	$(BIN)/python -m benchmarks.table
+	$(BIN)/python -m benchmarks.recovery --rounds 2
+	$(BIN)/python -m benchmarks.cold_start
+	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.soak --minutes 1
+	$(BIN)/python -m benchmarks.report
 
 install: $(STAMP)
 

@@ -76,16 +76,12 @@ def peers(directory: str, appendfsync: str, postgres_url: str | None, servers: E
         "LangGraph SQLite sync": langgraph(saver="sqlite", durability="sync", url=f"{directory}/langgraph.db"),
         "DBOS SQLite": dbos(url=f"sqlite:///{directory}/dbos.db"),
     }
-    try:
-        url = servers.enter_context(valkey(modules=True, appendfsync=appendfsync))
-    except PeerMissing as error:
-        progress(f"LangGraph Redis: {error}")
-    else:
-        for durability in Durability:
-            racers[f"LangGraph Redis {durability}"] = langgraph(saver="redis", durability=str(durability), url=url)
-        racers["LangGraph Redis sync, 2 processes"] = Several(
-            [langgraph(saver="redis", durability="sync", url=url) for _ in range(2)]
-        )
+    url = servers.enter_context(valkey(modules=True, appendfsync=appendfsync))
+    for durability in Durability:
+        racers[f"LangGraph Redis {durability}"] = langgraph(saver="redis", durability=str(durability), url=url)
+    racers["LangGraph Redis sync, 2 processes"] = Several(
+        [langgraph(saver="redis", durability="sync", url=url) for _ in range(2)]
+    )
     try:
         racers["DBOS PostgreSQL"] = dbos(url=servers.enter_context(postgres(postgres_url)))
     except PeerMissing as error:

@@ -1,9 +1,9 @@
 """How many messages a second go from one process to another, and how long does one take?
 
-The channel is compared with plain calls of an asynchronous Ray actor in the same cluster. The cluster is tuned as ours
-is, and Ray keeps no record of the calls of either actor: the comparison leaves nothing to the channel but its own work.
-xoscar's actor is in a process of its pool. AutoGen Core's agent is in the process of the sender: its messages cross no
-process, and are passed by reference.
+The channel is compared with plain calls of an asynchronous Ray actor in the same cluster. The cluster is tuned as
+ours is, and Ray keeps no record of the calls of either actor: the comparison leaves nothing to the channel but its
+own work. xoscar's actor is in a process of its pool. AutoGen Core's agent is in the process of the sender: its
+messages cross no process, and are passed by reference.
 """
 
 from __future__ import annotations

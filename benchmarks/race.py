@@ -21,6 +21,9 @@ class Racer(Protocol):
     async def load(self, in_flight: int, seconds: float) -> Load:
         """Measure. See `closed_loop`."""
 
+    async def once(self) -> None:
+        """One operation, which nobody measures."""
+
     async def close(self) -> None:
         """Stop all that was started."""
 
@@ -42,6 +45,10 @@ class Here:
     async def load(self, in_flight: int, seconds: float) -> Load:
         """See `Racer`."""
         return await closed_loop(self._operation, in_flight, seconds=seconds)
+
+    async def once(self) -> None:
+        """See `Racer`."""
+        await self._operation()
 
     async def close(self) -> None:
         """See `Racer`."""
@@ -73,6 +80,10 @@ class Several:
             latencies_s=[latency_s for load in loads for latency_s in load.latencies_s],
         )
 
+    async def once(self) -> None:
+        """See `Racer`."""
+        await self._peers[0].once()
+
     async def close(self) -> None:
         """See `Racer`."""
         for peer in self._peers:
@@ -92,6 +103,7 @@ async def race(
     unit: str,
     per_operation: int = 1,
     most: Mapping[str, int] | None = None,
+    afterwards: Callable[[dict[str, Racer]], Awaitable[None]] | None = None,
 ) -> tuple[Loads, dict[str, str]]:
     """Measure everybody in turn, with each number in flight, every round.
 
@@ -103,6 +115,7 @@ async def race(
         unit: What is counted, for people.
         per_operation: How many of those an operation does.
         most: Name -> how many in flight at most are measured: what is slow takes minutes with hundreds.
+        afterwards: Called with those who are there, before they are closed.
 
     Returns:
         What was measured, and why somebody was not.
@@ -128,8 +141,10 @@ async def race(
                 for name in (*names[number % len(names) :], *names[: number % len(names)]):
                     load = await racers[name].load(count, seconds)
                     loads[count][name].append(load)
-                    rate = f"{load.per_s * per_operation:,.0f} {unit}/s"
+                    rate = f"{load.per_s * per_operation:,.1f} {unit}/s"
                     progress(f"round {number + 1}/{rounds}: {count:>4} at a time, {name}: {rate}")
+        if afterwards is not None:
+            await afterwards({name: racers[name] for name in present})
     return loads, missing
 
 
@@ -163,13 +178,17 @@ def rows_of(loads: Loads, ours: str, per_operation: int = 1) -> list[dict[str, A
     ]
 
 
+def _rate(per_s: Summary) -> str:
+    return f"{per_s:,.0f}" if per_s.median >= 100 else f"{per_s:.1f}"
+
+
 def show_race(title: str, unit: str, ours: str, rows: Sequence[Mapping[str, Any]], missing: Mapping[str, str]) -> None:
     """Print a table of a race."""
     cells = [
         [
             row["contender"],
             str(row["in_flight"]),
-            f"{row['per_s']:,.0f}",
+            _rate(row["per_s"]),
             f"{row['p50_s'].median * 1e3:.2f}",
             f"{row['p99_s'].median * 1e3:.2f}",
             *(["", ""] if row["contender"] == ours else [f"{row['ours_over'][key]:.2f}" for key in ("per_s", "p50_s")]),

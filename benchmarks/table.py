@@ -1,7 +1,8 @@
 """What does a table of 100 MB in the state cost a chain of ten nodes that read one column of it?
 
 Each round is a new session whose input is a table of its own: the driver stores it, an executor fetches it for the
-first node and has it at hand for the other nine. A second turn of the session finds it there.
+first node and has it at hand for the other nine. A second turn of the session finds it there. What processes grow by
+(unique set size: what would be free if they ended) and what the store has tell how many copies there are.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from itertools import pairwise
 from typing import Annotated, Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import typer
@@ -19,8 +21,9 @@ import uvloop
 from pydantic import BaseModel
 
 from benchmarks.harness import Summary, progress, save, show
+from benchmarks.ours import greenroom, one_turn, process_bytes
 from graphs.journal import EntryKind
-from runtime import END, START, AsyncRuntime, Graph
+from runtime import END, START, Graph
 
 _QUESTION = "a table of 100 MB in the state of a chain of 10 nodes that read one column of it"
 NODES = 10
@@ -66,11 +69,25 @@ def random_table() -> pa.Table:
     return pa.table({f"c{number}": pc.divide(column, small) for number, column in enumerate(columns)})
 
 
-async def measure(home: str, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each part, every round."""
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What all rounds have shown."""
+
+    seconds: dict[str, list[float]]
+    """Of each part."""
+    grown_bytes: dict[str, int]
+    """What processes have grown by in all rounds."""
+    copies_stored: float
+    """Copies in the store of each table."""
+
+
+async def measure(home: str, rounds: int) -> Measured:
+    """Every part, every round."""
     seconds: dict[str, list[float]] = {part: [] for part in ("first turn", "first node", "other nodes", "second turn")}
-    async with AsyncRuntime(home=home, models={"default": {"provider": "scripted"}}) as runtime:
+    stored = 0
+    async with greenroom(home) as runtime:
         await runtime.deploy(chain())
+        await one_turn(runtime, "benchmark-table", {"table": pa.table({"c0": [1]})})  # every process warm
+        before = await process_bytes(runtime)
         for number in range(rounds):
             session, table = await runtime.session("benchmark-table"), random_table()
             began = time.perf_counter()
@@ -85,23 +102,37 @@ async def measure(home: str, rounds: int) -> dict[str, list[float]]:
             await session.run({"total": 0})
             second_turn = time.perf_counter() - began
             measured = (first_turn, steps[0], sum(steps[1:]) / (NODES - 1), second_turn)
+            stored += (await runtime.records.store.upkeep.size(session.id)).get("values", 0)
             for part, value in zip(seconds, measured, strict=True):
                 seconds[part].append(value)
             progress(f"round {number + 1}/{rounds}: {first_turn:.2f} s, then {second_turn:.3f} s")
-    return seconds
+        after = await process_bytes(runtime)
+    return Measured(
+        seconds=seconds,
+        grown_bytes={address: size - before.get(address, 0) for address, size in after.items()},
+        copies_stored=stored / (rounds * TABLE_BYTES),
+    )
 
 
 def run(rounds: Annotated[int, typer.Option(min=1)] = 5) -> None:
     """Milliseconds of each part: measure, print a table, and write the result to benchmarks/results/."""
     with tempfile.TemporaryDirectory(prefix="gr-bench-", ignore_cleanup_errors=True) as home:
-        seconds = uvloop.run(measure(home, rounds))
+        measured = uvloop.run(measure(home, rounds))
+    seconds = measured.seconds
+    grown = ", ".join(f"{address} {size / 1e6:,.0f} MB" for address, size in measured.grown_bytes.items())
     rows = [{"part": part, "seconds": Summary.of(values)} for part, values in seconds.items()]
     show(
-        f"{_QUESTION}\n{rounds} rounds; median (lowest-highest)",
+        f"{_QUESTION}\n{rounds} rounds; median\n{measured.copies_stored:.2f} copies of each in the store; "
+        f"grown by all: {grown}",
         ["part", "ms"],
         [[part, f"{Summary.of([value * 1e3 for value in values]):,.1f}"] for part, values in seconds.items()],
     )
-    parameters = {"rounds": rounds, "table_bytes": TABLE_BYTES}
+    parameters = {
+        "rounds": rounds,
+        "table_bytes": TABLE_BYTES,
+        "grown_bytes": measured.grown_bytes,
+        "copies_stored": measured.copies_stored,
+    }
     save("table", _QUESTION, parameters, rows)
 
 

@@ -63,6 +63,10 @@ class Peer:
         """Measure a closed loop of its operation. See `closed_loop`."""
         return await self._run(_load, in_flight, seconds)
 
+    async def once(self) -> None:
+        """One operation, which nobody measures."""
+        await self._run(_call, "operation", ())
+
     async def call(self, method: str, *arguments: Any) -> Any:
         """Await another method of the contender."""
         return await self._run(_call, method, arguments)
@@ -105,6 +109,7 @@ def _load(in_flight: int, seconds: float) -> Load:
 
 
 def _call(method: str, arguments: tuple[Any, ...]) -> Any:
+    """Answers must be picklable; those of operations are."""
     return _Stage.runner.run(getattr(_Stage.contender, method)(*arguments))
 
 
