@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import http
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import NoReturn, Protocol, cast
 
 import httpx
@@ -27,6 +25,7 @@ from actors.errors import ModelError, ModelUnavailable
 from actors.llm.answer import Answer, Refused, Unusable
 from actors.llm.client import ChatRequest, ChatResponse, OnToken
 from actors.llm.settings import ModelSettings
+from actors.retry_after import seconds_of
 
 MAX_CONNECTIONS = 100
 """Chats of one client that are under way at once; more wait, without their timeouts running except `total_s`."""
@@ -218,7 +217,7 @@ class HttpClient:
                 break
         text = self._shown(read[:_READ_BYTES].decode(errors="replace"))
         if _may_pass(status):
-            retry_after_s = _seconds_of(response.headers.get("retry-after"))
+            retry_after_s = seconds_of(response.headers.get("retry-after"))
             raise _Transient(f"it answered {status} {text}".rstrip(), status=status, retry_after_s=retry_after_s)
         remedy = _REMEDIES.get(status) or ("correct its base_url" if response.is_redirect else "correct the request")
         raise self._error(f"it answered {status}: {text}; {remedy}", status=status, text=text)
@@ -292,19 +291,6 @@ class _Bounded:
 
 def _may_pass(status: int) -> bool:
     return status in (408, 429) or status >= 500
-
-
-def _seconds_of(retry_after: str | None) -> float | None:
-    """What a `Retry-After` header asks for: it holds seconds or a date."""
-    if retry_after is None:
-        return None
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(retry_after))
-    try:
-        date = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
 def _wait_s(state: RetryCallState) -> float:

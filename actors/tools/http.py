@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import logging
 import ssl
 import zlib
 from collections.abc import Mapping
@@ -82,6 +83,8 @@ class HttpClient:
     """
 
     def __init__(self, resolver: Resolver = resolve, trusted: ssl.SSLContext | None = None) -> None:
+        for name in ("httpcore", "hpack"):  # they would write headers, keys included
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._resolver = resolver
         self._trusted = trusted
         self._pools: dict[tuple[str, ...], httpcore.AsyncConnectionPool] = {}

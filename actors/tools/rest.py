@@ -24,7 +24,7 @@ from actors.errors import AccessRefused, AnswerInvalid, ToolError, ToolRefused, 
 from actors.retry_after import seconds_of
 from actors.tools.guard import AccessDenied
 from actors.tools.http import BadAnswer, HttpAnswer, HttpClient, HttpFailed
-from actors.tools.secrets import Secrets
+from actors.tools.secrets import Secrets, name_of
 from actors.tools.settings import ToolSettings
 from graphs.access import Access
 from graphs.errors import ValidationError
@@ -61,7 +61,7 @@ class RestExecutor:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._endpoint = endpoint
-        self._secrets = Secrets(settings.secrets)
+        self._secrets = Secrets(settings.secrets, _derived(endpoint, settings))
         self._access = Access(
             hosts=settings.hosts, networks=settings.networks, own=str(httpx.URL(endpoint.url.partition("{")[0]))
         )
@@ -92,7 +92,7 @@ class RestExecutor:
             reraise=True,
         )
         answer: HttpAnswer | None = await retrying(self._attempt, request)
-        return None if answer is None else self._output(answer)
+        return None if answer is None else self._secrets.without(self._output(answer))
 
     def _attempts(self, idempotency_key: str | None) -> int:
         endpoint = self._endpoint
@@ -110,8 +110,7 @@ class RestExecutor:
             case BearerAuth(token=token):
                 headers.append(("Authorization", f"Bearer {self._secret(token)}"))
             case BasicAuth(username=username, password=password):
-                pair = base64.b64encode(f"{username}:{self._secret(password)}".encode()).decode()
-                headers.append(("Authorization", f"Basic {pair}"))
+                headers.append(("Authorization", f"Basic {_pair(username, self._secret(password))}"))
             case ApiKeyAuth(place="header", name=name, key=key):
                 headers.append((name, self._secret(key)))
             case ApiKeyAuth(place="cookie", name=name, key=key):
@@ -207,6 +206,19 @@ class RestExecutor:
     def _failed(self, error: type[ToolError], problem: str, **fields: Any) -> ToolError:
         name = self._endpoint.name
         return error(f"{name}: {problem}", tool=name, **fields)
+
+
+def _pair(username: str, password: str) -> str:
+    """What basic authentication sends."""
+    return base64.b64encode(f"{username}:{password}".encode()).decode()
+
+
+def _derived(endpoint: RestTool, settings: ToolSettings) -> list[str]:
+    """What is sent that is made of a secret."""
+    auth = endpoint.auth
+    if not isinstance(auth, BasicAuth) or name_of(auth.password) not in settings.secrets:
+        return []
+    return [_pair(auth.username, settings.secrets[name_of(auth.password)])]
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from actors.tools.factory import ToolFactory, build_tools
 from actors.tools.service import ToolService
 from graphs.errors import NotFoundError
 from graphs.suggest import did_you_mean
-from graphs.tools import ParameterDefinition, Tool, ToolExecutionResult
+from graphs.tools import ParameterDefinition, Tool, ToolExecutionResult, ToolType
 from runtime.cli.imports import import_tools
 from runtime.cli.inputs import json_object
 from runtime.cli.output import ExitCode, JsonFlag, Output
@@ -35,11 +35,22 @@ ServerOption = Annotated[
 
 
 @app.command("ls")
-def list_tools(server: ServerOption = None, as_json: JsonFlag = False) -> None:
+def list_tools(
+    server: ServerOption = None,
+    kind: Annotated[ToolType | None, typer.Option("--type", help="Only tools of this kind.")] = None,
+    tags: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="TAG", help="Only tools with this tag; repeatable: all of them."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="TEXT", help="Only tools with this in their name.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
     """List the tools that workflows can name: shipped ones, and those of the configuration."""
     out = Output(as_json=as_json)
     config = load_config()
-    tools = asyncio.run(_listed(config, server))
+    tools = asyncio.run(_listed(config, server, tags=tags, tool_type=kind, name_contains=name))
     out.table(COLUMNS, [plain(tool) for tool in tools] if as_json else [_row(tool) for tool in tools])
 
 
@@ -61,9 +72,9 @@ def run(
         raise typer.Exit(ExitCode.FAILED)
 
 
-async def _listed(config: Config, server: str | None) -> list[Tool]:
+async def _listed(config: Config, server: str | None, **filters: Any) -> list[Tool]:
     async with _tools(config, config.mcp if server is None else [server]) as tools:
-        return [tool for tool in tools.list_tools() if server is None or tool.name.startswith(f"{server}.")]
+        return [tool for tool in tools.list_tools(**filters) if server is None or tool.name.startswith(f"{server}.")]
 
 
 async def _run(config: Config, name: str, arguments: dict[str, Any]) -> ToolExecutionResult:

@@ -13,6 +13,7 @@ from graphs.workflow.spec import load_tools
 from runtime import ConfigError
 from runtime.cli import app
 from runtime.config import load_config
+from tests.component.web_server import web_server
 
 DOCUMENT: dict[str, Any] = {
     "openapi": "3.0.3",
@@ -74,6 +75,43 @@ def test_tools_of_files_are_configured(document: Path, tmp_path: Path) -> None:
     config = load_config(tool_files=["pets.yaml"], tools={"own": {"kind": "rest", "url": "http://own.test"}})
 
     assert list(config.tools) == ["list_pets", "list_owners", "own"]
+
+
+def test_tools_are_listed_by_kind_tag_and_name(document: Path, tmp_path: Path) -> None:
+    (tmp_path / "pets.yaml").write_text(greenroom("import", document, "--auth", "secret:pets_key").stdout)
+    (tmp_path / "greenroom.toml").write_text('tool_files = ["pets.yaml"]\n[secrets]\npets_key = "x"\n')
+
+    def names(*options: str) -> list[str]:
+        return [tool["name"] for tool in json.loads(greenroom("ls", "--json", *options).stdout)]
+
+    assert {"calculator", "list_owners", "list_pets"} < set(names())
+    assert names("--type", "rest") == ["list_owners", "list_pets"]
+    assert names("--type", "rest", "--tag", "a") == ["list_pets"]
+    assert names("--tag", "a", "--tag", "b") == []
+    assert names("--name", "OWNERS") == ["list_owners"]
+    assert greenroom("ls", "--type", "soap").exit_code == 2
+
+
+def test_a_configured_tool_is_run(clean_environment: None, tmp_path: Path) -> None:
+    with web_server() as server:
+        (tmp_path / "greenroom.toml").write_text(
+            f"""
+            secrets.key = "hush-hush-hush"
+            [tools.look]
+            url = "{server.url}/{{where}}"
+            auth = {{kind = "bearer", token = "secret:key"}}
+            result = "$.target"
+            parameters.where = {{type = "string"}}
+            """
+        )
+        ran = greenroom("run", "look", "--arguments", '{"where": "here"}')
+        wrong = greenroom("run", "look")
+
+        assert (ran.exit_code, ran.stdout) == (0, "/here\n")
+        assert server.requests[0].headers["authorization"] == "Bearer hush-hush-hush"
+        assert wrong.exit_code == 1
+        assert "look: where: is required" in wrong.stderr
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
