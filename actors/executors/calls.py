@@ -13,7 +13,7 @@ from actors.executors.results import Results
 from actors.executors.runner import NodeContext
 from actors.executors.toolbox import Toolbox
 from actors.tools.service import execute
-from graphs.errors import ApprovalRefused, ErrorInfo, GreenroomError, PermissionDenied
+from graphs.errors import ApprovalRefused, ErrorInfo, GreenroomError, NodeError, PermissionDenied
 from graphs.messages import Message
 from graphs.results import READER
 from graphs.suggest import did_you_mean
@@ -74,8 +74,14 @@ async def answer_call(
     if error is not None:
         if config.on_tool_error == "fail":
             raise GreenroomError.from_info(error)
-        content = f"Error: {error.message}"
+        content = f"Error: {_worded(error)}"
     return Message(role="tool", content=content, id=context.idempotency_key, name=call.name, tool_call_id=call.id)
+
+
+def _worded(error: ErrorInfo) -> str:
+    """What went wrong, in words that can stand alone: those of a foreign exception may be one word."""
+    is_ours = not isinstance(GreenroomError.from_info(error), NodeError)
+    return error.message if is_ours else f"{error.code}: {error.message}"
 
 
 def _told(plan: Plan, state: Mapping[str, Any]) -> Iterator[str]:

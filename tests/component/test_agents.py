@@ -170,7 +170,7 @@ async def test_what_goes_wrong_with_a_tool_is_told_to_the_model() -> None:
             'expresion: no such parameter; did you mean "expression"?; digits: no such parameter',
         ),
         ("tool", 'Error: no tool "calculater"; did you mean "calculator"?'),
-        ("tool", "Error: out of order"),
+        ("tool", "Error: RuntimeError: out of order"),
         ("assistant", "Sorry."),
     ]
 
