@@ -69,7 +69,8 @@ class ActorSettings(msgspec.Struct, frozen=True, kw_only=True):
     def store(self) -> str:
         """`redis_url` without user and password."""
         parts = urlsplit(self.redis_url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        query = f"?{parts.query}" if parts.query else ""
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
 
     def executor(self, kind: str) -> ExecutorSettings:
         """Settings of the executors of `kind`."""

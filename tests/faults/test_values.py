@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from pydantic import BaseModel
 
 from graphs.journal import EntryKind
 from runtime import END, START, Graph, Runtime
+from runtime.options import shared_values
 from tests.faults.cluster import Cluster
 
 pytestmark = pytest.mark.integration
@@ -67,12 +69,13 @@ def test_a_table_of_100_mb_outlives_every_process(cluster: Cluster) -> None:
     assert (result.state.n, result.state.total) == (9, 2 * ROWS - 1)
     assert result.state.table.equals(table)
     assert TABLE_BYTES <= received < 1.1 * TABLE_BYTES, "the driver puts it once"
-    assert TABLE_BYTES <= sent < 1.1 * TABLE_BYTES, "one executor gets it once"
+    assert sent < 0.1 * TABLE_BYTES, "the executor maps what the driver has put"
     assert sum(len(delta) for entry in cluster.entries(result.thread_id) for delta in entry.deltas) < 10_000
 
     for address in cluster.pids():
         cluster.kill(address)
     cluster.kill_store()
+    shutil.rmtree(shared_values())
     cluster.head(result.thread_id)  # when it can be read, the store is there again
 
     with Runtime(home=cluster.home, models={"default": {"provider": "scripted"}}) as another:

@@ -273,7 +273,7 @@ def test_an_unreachable_store_is_one_clear_error(drivers: Drivers):
 def test_a_driver_with_another_store_than_the_actors_is_refused(rt: Runtime, drivers: Drivers):
     with (
         ValkeyServer(port=free_port()) as other,
-        pytest.raises(ServiceError, match=r"keep their records in redis://127\.0\.0\.1"),
+        pytest.raises(ServiceError, match=rf"keep their records in unix://{drivers.home}/valkey/valkey\.sock"),
         Runtime(home=drivers.home, redis_url=f"redis://127.0.0.1:{other.port}/0"),
     ):
         pass
