@@ -43,6 +43,12 @@ class DestinationDied(GreenroomError):
     retryable: ClassVar[bool] = True
 
 
+class StateForgotten(GreenroomError):
+    """An executor was told to go on with a state that it does not have any more: send it whole."""
+
+    retryable: ClassVar[bool] = True
+
+
 class Retiring(GreenroomError):
     """An executor that is being replaced takes no more work; its successor does. Fields: `destination`."""
 

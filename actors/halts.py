@@ -12,7 +12,7 @@ from actors.network import SUPERVISOR
 from actors.patience import patiently
 from actors.ports import Head, SessionRepository
 from actors.protocol import ChangeSession, Done, FetchHosts, HaltThread, Hosts, TimerSet
-from actors.thread import ThreadServices
+from actors.thread_services import ThreadServices
 from graphs.journal import PauseKind
 from graphs.sessions import Session, SessionState
 from graphs.threads import ThreadState, is_root, main_thread_id

@@ -41,7 +41,8 @@ from actors.protocol import (
     encode,
 )
 from actors.session import SessionActor
-from actors.thread import ThreadActor, ThreadServices
+from actors.thread import ThreadActor
+from actors.thread_services import ThreadServices
 from graphs.errors import BusinessRuleViolation, NotFoundError
 from graphs.journal import Cursor, EntryKind, Pause, Usage
 from graphs.sessions import Session

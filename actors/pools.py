@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 
-from actors.errors import DestinationDied, Overloaded, Retiring
+import msgspec
+
+from actors.course import Held
+from actors.errors import DestinationDied, Overloaded, Retiring, StateForgotten
 from actors.network import SUPERVISOR, Network
 from actors.protocol import EndSegment, FetchPool, Pool, RunSegment, SegmentDone
 
@@ -30,11 +34,20 @@ class ExecutorPools:
         self._segments: dict[str, _UnderWay] = {}
         """By thread id."""
 
-    async def run(self, kind: str, request: RunSegment) -> SegmentDone | None:
-        """Have an executor of `kind` run a segment; None if it died on the way. The next request finds another."""
+    async def run(
+        self, kind: str, request: RunSegment, held: Held | None, encode: Callable[[], bytes]
+    ) -> SegmentDone | None:
+        """Have an executor of `kind` run a segment; None if it died on the way. The next request finds another.
+
+        Args:
+            kind: Kind of nodes.
+            request: The segment, without the state.
+            held: The state as one of the executors has it.
+            encode: Gives the encoded state, for all others.
+        """
         segment = self._segments[request.thread.id] = _UnderWay()
         try:
-            return await self._run(kind, request, segment)
+            return await self._run(kind, request, segment, held, encode)
         finally:
             if self._segments.get(request.thread.id) is segment:
                 del self._segments[request.thread.id]
@@ -49,14 +62,22 @@ class ExecutorPools:
             with suppress(DestinationDied, Overloaded):
                 await self._network.tell(segment.address, EndSegment(thread_id=thread_id, epoch=epoch, now=now))
 
-    async def _run(self, kind: str, request: RunSegment, segment: _UnderWay) -> SegmentDone | None:
+    async def _run(
+        self, kind: str, request: RunSegment, segment: _UnderWay, held: Held | None, encode: Callable[[], bytes]
+    ) -> SegmentDone | None:
         addresses = self._pools.get(kind) or await self._fetch(kind)
         if segment.is_ended:
             return SegmentDone(seq=request.seq, cursor=request.cursor, kept=request.kept)
-        address = segment.address = min(addresses, key=self._running.__getitem__)
+        address = segment.address = self._choose(addresses, held)
+        if held is not None and held.address == address:
+            asked = msgspec.structs.replace(request, base=held.state_id, deltas=tuple(held.deltas))
+        else:
+            asked = msgspec.structs.replace(request, state=encode())
         self._running[address] += 1
         try:
-            return await self._network.ask(address, request, SegmentDone)
+            return await self._network.ask(address, asked, SegmentDone)
+        except StateForgotten:
+            held = None
         except DestinationDied as error:
             if error.fields.get("destination") != address:
                 raise
@@ -68,7 +89,14 @@ class ExecutorPools:
                 raise  # its successor is not there yet
         finally:
             self._running[address] -= 1
-        return await self._run(kind, request, segment)
+        return await self._run(kind, request, segment, held, encode)
+
+    def _choose(self, addresses: tuple[str, ...], held: Held | None) -> str:
+        """The least busy executor: of those that are, the one that has the state."""
+        least_busy = min(addresses, key=self._running.__getitem__)
+        if held is None or held.address not in addresses:
+            return least_busy
+        return held.address if self._running[held.address] <= self._running[least_busy] else least_busy
 
     def set(self, kind: str, executors: tuple[str, ...]) -> None:
         """These are the executors of `kind` now."""

@@ -30,12 +30,13 @@ from actors.pools import ExecutorPools
 from actors.ports import Clock, Store
 from actors.programs import load_program
 from actors.protocol import Done, FetchFunctions, Functions, Retire
+from actors.remembered import Remembered
 from actors.retention import Retention
 from actors.services import Services
 from actors.settings import ActorSettings
 from actors.supervisor.actor import Supervisor
 from actors.supervisor.launcher import HOST, Launcher, Shelf
-from actors.thread import ThreadServices
+from actors.thread_services import ThreadAtRest, ThreadServices
 from actors.values import Values
 
 
@@ -134,6 +135,7 @@ class ActorProcess:
     def _host(self, network: Network) -> Host:
         store, catalog, clock = self._common()
         values = Values(store.values)
+        remembered: Remembered[ThreadAtRest] = Remembered()
         services = ThreadServices(
             host=self._spec.address,
             journal=store.journal,
@@ -143,6 +145,7 @@ class ActorProcess:
             branches=Branches(self._spec.address, store.journal, network, catalog, values, clock),
             network=network,
             clock=clock,
+            remembered=self._services.register(Remembered, remembered, close=remembered.close),
         )
         host = Host(services, store.sessions, self._spec.settings.hosts.capacity)
         return self._services.register(Host, host, close=host.close)

@@ -35,6 +35,8 @@ class StartTurn(Message, frozen=True, kw_only=True, omit_defaults=True):
     wait: bool = False
     durability: Durability | None = None
     """None: as the workflow says."""
+    known_seq: int | None = None
+    """Seq of its main thread after which the driver knows the state."""
     lost: str = ""
 
 
@@ -52,8 +54,10 @@ class TurnDone(Message, frozen=True, kw_only=True, omit_defaults=True):
     turn: int
     status: ThreadState
     seq: int
-    state: bytes
-    """The encoded state."""
+    state: bytes = b""
+    """The encoded state; else it is that after `base_seq`, which the driver knows, with `deltas` written to it."""
+    base_seq: int | None = None
+    deltas: tuple[bytes, ...] = ()
     usage: Usage = Usage()
     error: ErrorInfo | None = None
     pause: Pause | None = None
@@ -151,10 +155,9 @@ class HaltThread(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Stopped(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """The turn is over, be it that it was over before."""
+    """The turn is over, be it that it was over before; `usage` are the tokens it has used."""
 
     usage: Usage = Usage()
-    """Tokens it has used."""
 
 
 # --- host -> host ---------------------------------------------------------------------------------------------------
@@ -201,7 +204,10 @@ class RunSegment(Message, frozen=True, kw_only=True, omit_defaults=True):
     seq: int
     """Last seq that is journalled."""
     cursor: Cursor
-    state: bytes
+    state: bytes = b""
+    """The encoded state; else it is the one the executor calls `base`, with `deltas` written to it."""
+    base: str = ""
+    deltas: tuple[bytes, ...] = ()
     usage: Usage = Usage()
     """Tokens of this turn so far."""
     died: int = 0
@@ -225,7 +231,8 @@ class SegmentDone(Message, frozen=True, kw_only=True, omit_defaults=True):
     seq: int
     cursor: Cursor
     deltas: tuple[bytes, ...] = ()
-    """All that was written, combined."""
+    """All that was written, combined; `state_id` is what the executor calls the state of now, if it keeps it."""
+    state_id: str = ""
     usage: Usage = Usage()
     """Tokens of this segment."""
     kept: tuple[JournalEntry, ...] = ()
@@ -477,19 +484,12 @@ Reply = (
 )
 
 _Reply = TypeVar("_Reply", bound=Message)
-_encoder = msgspec.msgpack.Encoder()
-_request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
-
-def encode(message: Message) -> bytes:
-    """`message` as bytes."""
-    return _encoder.encode(message)
-
-
-def decode_request(body: bytes) -> Request:
-    """The request in `body`. Raises `msgspec.ValidationError` for anything else."""
-    return _request_decoder.decode(body)
+encode = msgspec.msgpack.Encoder().encode
+"""A message as bytes."""
+decode_request = msgspec.msgpack.Decoder[Request](Request).decode
+"""The request in some bytes. Raises `msgspec.ValidationError` for anything else."""
 
 
 def decode_reply(body: bytes, expected: type[_Reply]) -> _Reply:

@@ -27,7 +27,8 @@ from actors.protocol import (
     TurnDone,
 )
 from actors.stops import Stops
-from actors.thread import ThreadActor, ThreadServices
+from actors.thread import ThreadActor
+from actors.thread_services import ThreadServices
 from actors.turns import WaitingTurns
 from actors.waiters import Waiters, is_over
 from actors.whatif import begin_branch, check_at_rest, restore
@@ -117,7 +118,7 @@ class SessionActor:
         )
         self._priority = request.priority
         done: asyncio.Future[TurnDone] = asyncio.get_running_loop().create_future()
-        turn = await self._uncut(self._accept(interaction, done if request.wait else None))
+        turn = await self._uncut(self._accept(interaction, done if request.wait else None, request.known_seq))
         if not request.wait:
             return TurnAccepted(thread_id=self.root, turn=turn)
         return await self._over(turn, done)
@@ -353,11 +354,13 @@ class SessionActor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _accept(self, interaction: UserInteraction, done: asyncio.Future[TurnDone] | None) -> int:
+    async def _accept(
+        self, interaction: UserInteraction, done: asyncio.Future[TurnDone] | None, known_seq: int | None
+    ) -> int:
         turn = await self._sessions.accept(self.session, interaction, host=self._services.host)
         self._turns.add(turn, interaction)
         if done is not None:
-            self._waiters.add(turn, done)
+            self._waiters.add(turn, done, known_seq)
         self.wake()
         return turn
 
@@ -441,6 +444,7 @@ class SessionActor:
                 await self._run_turn(thread)
             if not self._goes_on(thread):
                 await self._rest(thread)
+        thread.remember()
 
     def _goes_on(self, thread: ThreadActor) -> bool:
         """Whether the next turn may begin."""

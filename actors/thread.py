@@ -7,25 +7,23 @@ import dataclasses
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, assert_never
 
-from actors.branches import Branches, Joined
-from actors.catalog import Catalog
+from actors.branches import Joined
 from actors.children import BranchParent
+from actors.course import Course
 from actors.errors import Fenced, SeqConflict
 from actors.forks import ForkRun
-from actors.network import Network
 from actors.patience import passes
 from actors.pauses import pause_at, read_at_pause, with_session
-from actors.pools import ExecutorPools
-from actors.ports import Clock, Head, Journal
+from actors.ports import Head
 from actors.protocol import BranchDone, RunSegment, SegmentDone, TurnDone
-from actors.replay import Replayed, apply, base_state, outcome, replay, usage_after
-from actors.values import Values
+from actors.replay import Replayed, apply, base_state, replay, usage_after
+from actors.thread_services import AT_REST_BYTES, ThreadAtRest, ThreadServices
 from graphs.errors import Cancelled, ErrorInfo, GreenroomError, NodeError, describe
 from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Pause, Snapshot, Usage, snapshot_due
 from graphs.sessions import Session, SessionState
+from graphs.state.arrow import encoded_size
 from graphs.threads import Durability, Thread, ThreadState
 from graphs.workflow import planner
 from graphs.workflow.plan import Plan
@@ -37,21 +35,6 @@ CUT_OFF_S = 2.0
 """How long an executor has to say where the thread is when it is to stop in the middle of a step."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadServices:
-    """What a thread needs of its host."""
-
-    host: str
-    """Address of the host."""
-    journal: Journal
-    values: Values
-    catalog: Catalog
-    executors: ExecutorPools
-    branches: Branches
-    network: Network
-    clock: Clock
 
 
 class ThreadActor:
@@ -66,10 +49,9 @@ class ThreadActor:
         self.state: dict[str, Any] = {}
         self.usage = Usage()
         """Tokens of this turn."""
-        self.written: list[Mapping[str, Any]] = []
-        """What this turn has written, its input not included."""
         self._kept: tuple[JournalEntry, ...] = ()
         """Entries up to `seq` that are not written yet."""
+        self._course = Course()
         self.services = services
         self._values = services.values.of(thread.id, plan.schema)
         self._op_ids = itertools.count()
@@ -104,8 +86,19 @@ class ThreadActor:
         plan = await services.catalog.plan(head.thread.workflow)
         actor = cls(head.thread, plan, head.epoch, services)
         actor.halted = head.halted
-        await actor._load(head, base)
+        known = services.remembered.take(thread.id)
+        if known is not None and (known.epoch + 1, known.seq) == (head.epoch, head.seq):  # nobody has had it meanwhile
+            actor.seq, actor.cursor, actor.state = known.seq, known.cursor, known.state
+            actor.usage, actor._course = known.usage, known.course
+        else:
+            await actor._load(head, base)
         return actor
+
+    def remember(self) -> None:
+        """Have the host remember the thread, which does nothing now, in case it has a next turn soon."""
+        if self.cursor.status.finished and not self._kept:
+            rest = ThreadAtRest(self.epoch, self.seq, self.cursor, self.state, self.usage, self._course)
+            self.services.remembered.keep(self.thread.id, rest, self._course.size_bytes + AT_REST_BYTES)
 
     async def start_turn(
         self,
@@ -135,8 +128,10 @@ class ThreadActor:
                 raise
             error = failure.info()
             cursor = await self._after(dataclasses.replace(event, error=error), state)
+        before = self.seq
         await self._append(EntryKind.TURN_STARTED, cursor, state, deltas=deltas, error=error)
-        self.state, self.written, self._asked = state, [], None
+        self.state, self._asked = state, None
+        self._course.begin(before, deltas)
 
     async def skip_turn(self, turn: int, reason: str) -> None:
         """Journal turn `turn`, which has not begun, as cancelled, in one append; its input is not written."""
@@ -171,7 +166,7 @@ class ThreadActor:
         await self._append(EntryKind.RESUMED, cursor, state, keep=paused, error=refusal, **fields)
         self.state = state
         if write:
-            self.written.append(small)
+            self._course.wrote([small], deltas)
         if self.halted is not None and paused:
             await self._pause(with_session(self.halted))
 
@@ -193,6 +188,7 @@ class ThreadActor:
         fields: dict[str, Any] = {"origin": origin, "deltas": deltas, "operation_id": operation_id, "user_id": user_id}
         await self._append(EntryKind.RESTORED, cursor, state, **fields)
         self.state = state
+        self._course.replaced()
 
     async def run(self) -> None:
         """Carry the turn to its end or a pause, be it that it is cancelled, or that something fails that must not.
@@ -285,7 +281,9 @@ class ThreadActor:
             try:
                 await self._give_up(ThreadState.CANCELLED, error)
             except SeqConflict:
-                await self._reload()  # an executor got one more step in
+                head = await self.services.journal.head(self.thread.id)  # an executor got one more step in
+                assert head is not None
+                await self._load(head, None)
 
     async def _give_up(self, status: ThreadState, error: ErrorInfo) -> None:
         """End the turn where it is, and what runs below it first."""
@@ -294,17 +292,31 @@ class ThreadActor:
             self.usage += await self.services.branches.cancel(self._as_parent(), self.cursor.fork, reason)
         await self._finish(status, error)
 
-    def turn_done(self) -> TurnDone:
-        """The outcome of the turn that has just ended, or paused."""
-        replayed = Replayed(seq=self.seq, cursor=self.cursor, state=self.state, usage=self.usage, turn_deltas=())
-        return outcome(self.thread, self.plan.schema, replayed)
+    def turn_done(self, known_seq: int | None = None) -> TurnDone:
+        """The outcome of the turn that has just ended, or paused, for somebody who knows the state after a seq."""
+        deltas = None if known_seq is None else self._course.since(known_seq, self.plan.schema)
+        whole = deltas is None
+        return TurnDone(
+            thread_id=self.thread.id,
+            turn=self.cursor.turn,
+            status=self.cursor.status,
+            seq=self.seq,
+            state=self._encoded() if whole else b"",
+            base_seq=None if whole else known_seq,
+            deltas=deltas or (),
+            usage=self.usage,
+            error=self.cursor.error,
+            pause=self.cursor.pause,
+        )
 
     def branch_done(self) -> BranchDone:
         """The outcome of this branch, for its parent."""
         schema, thread, over = self.plan.schema, self.thread, self.cursor.status.finished
         return BranchDone(
             status=self.cursor.status,
-            deltas=tuple(map(schema.encode_delta, schema.combine(self.written))) if over and not thread.is_item else (),
+            deltas=tuple(map(schema.encode_delta, schema.combine(self._course.written)))
+            if over and not thread.is_item
+            else (),
             state=schema.encode_state(self.state) if over and thread.has_own_state else b"",
             usage=self.usage,
             error=self.cursor.error,
@@ -317,23 +329,28 @@ class ThreadActor:
             epoch=self.epoch,
             seq=self.seq,
             cursor=self.cursor,
-            state=self.plan.schema.encode_state(self.state),
             usage=self.usage,
             died=self._deaths[1] if self._deaths[0] == self.seq else 0,
             kept=self._kept,
         )
-        asked = asyncio.create_task(self.services.executors.run(kind, request), name=f"segment of {self.thread.id}")
+        running = self.services.executors.run(kind, request, self._course.held(kind), self._encoded)
+        asked = asyncio.create_task(running, name=f"segment of {self.thread.id}")
         try:
             done = await asyncio.shield(asked)
         except asyncio.CancelledError:
-            await self._cut_off(asked)
+            await self._cut_off(kind, asked)
             raise
         if done is None:
             await self._note_death()
         else:
-            self._take(done)
+            self._take(kind, done)
 
-    async def _cut_off(self, asked: asyncio.Task[SegmentDone | None]) -> None:
+    def _encoded(self) -> bytes:
+        encoded = self.plan.schema.encode_state(self.state)
+        self._course.size_bytes = encoded_size(encoded)
+        return encoded
+
+    async def _cut_off(self, kind: str, asked: asyncio.Task[SegmentDone | None]) -> None:
         """End a segment in the middle of its step; if the turn is cancelled, the steps before that are recorded."""
         try:
             if self._cancel_reason is not None:
@@ -344,12 +361,17 @@ class ThreadActor:
             await asyncio.wait([asked])
         done = None if asked.cancelled() or asked.exception() is not None else asked.result()
         if done is not None:
-            self._take(done)
+            self._take(kind, done)
 
-    def _take(self, done: SegmentDone) -> None:
-        """Be where an executor got to."""
-        writes = [self.plan.schema.decode_delta(delta) for delta in done.deltas]
-        self._advance_to(done.seq, done.cursor, writes)
+    def _take(self, kind: str, done: SegmentDone) -> None:
+        """Be where an executor of `kind` got to."""
+        schema = self.plan.schema
+        writes = [schema.decode_delta(delta) for delta in done.deltas]
+        for write in writes:
+            self.state = schema.apply(self.state, write)
+        self._course.wrote(writes, done.deltas)
+        self._course.executor_at(kind, done.state_id)
+        self.seq, self.cursor = done.seq, done.cursor
         self.usage += done.usage
         self._kept = done.kept
 
@@ -393,7 +415,7 @@ class ThreadActor:
         deltas = tuple(map(schema.encode_delta, schema.combine(joined.writes)))
         await self._append(EntryKind.JOINED, cursor, state, deltas=deltas, **facts)
         self.state = state
-        self.written.extend(joined.writes)
+        self._course.wrote(joined.writes, deltas)
 
     async def _join(self, fork: Fork) -> Joined | None:
         """What the branches bring; None if they are paused, and the thread with them."""
@@ -456,26 +478,16 @@ class ThreadActor:
             snapshot = Snapshot(seq=last.seq, cursor=last.cursor, state=encoded, created_at=last.at, usage=usage)
             await services.journal.keep_snapshot(self.thread.id, snapshot)
 
-    def _advance_to(self, seq: int, cursor: Cursor, writes: list[dict[str, Any]]) -> None:
-        for write in writes:
-            self.state = self.plan.schema.apply(self.state, write)
-        self.written.extend(writes)
-        self.seq, self.cursor = seq, cursor
-
-    async def _reload(self) -> None:
-        head = await self.services.journal.head(self.thread.id)
-        if head is not None:
-            await self._load(head, None)
-
     async def _load(self, head: Head, base: bytes | None) -> None:
         journal, schema_of = self.services.journal, self.services.catalog.schema
         self._kept = ()
+        self._course.replaced()
         if head.seq == 0:
             self.state = await base_state(journal, head.thread, self.plan.schema, schema_of, base)
             return
         loaded = await replay(journal, head.thread, schema_of, base=base)
         self.seq, self.cursor, self.state, self.usage = loaded.seq, loaded.cursor, loaded.state, loaded.usage
-        self.written = [self.plan.schema.decode_delta(delta) for delta in loaded.turn_deltas]
+        self._course.replaced([self.plan.schema.decode_delta(delta) for delta in loaded.turn_deltas])
 
 
 def _cancelled(reason: str) -> ErrorInfo:

@@ -26,30 +26,29 @@ class Waiters:
     def __init__(self, journal: Journal, schema_of: SchemaOf) -> None:
         self._journal = journal
         self._schema_of = schema_of
-        self._waiting: dict[int, list[asyncio.Future[TurnDone]]] = {}
+        self._waiting: dict[int, dict[asyncio.Future[TurnDone], int | None]] = {}
+        """Turn -> who waits, and the seq after which they know the state."""
 
-    def add(self, turn: int, done: asyncio.Future[TurnDone]) -> None:
+    def add(self, turn: int, done: asyncio.Future[TurnDone], known_seq: int | None = None) -> None:
         """Have `done` told how `turn` ends."""
-        self._waiting.setdefault(turn, []).append(done)
+        self._waiting.setdefault(turn, {})[done] = known_seq
 
     def remove(self, turn: int, done: asyncio.Future[TurnDone]) -> None:
         """Whoever waited has been told, or is gone."""
-        waiting = self._waiting.get(turn, [])
-        if done in waiting:
-            waiting.remove(done)
-            if not waiting:
-                del self._waiting[turn]
+        waiting = self._waiting.get(turn, {})
+        waiting.pop(done, None)
+        if not waiting:
+            self._waiting.pop(turn, None)
 
     async def tell(self, thread: ThreadActor) -> None:
         """Tell those who wait for a turn that is over."""
         for turn in [turn for turn in self._waiting if is_over(thread.cursor, turn)]:
-            if turn == thread.cursor.turn:
-                done: TurnDone | None = thread.turn_done()
-            else:
-                done = await turn_outcome(self._journal, thread.thread, turn, self._schema_of)
-            for future in self._waiting.pop(turn, ()):
+            is_last = turn == thread.cursor.turn
+            past = None if is_last else await turn_outcome(self._journal, thread.thread, turn, self._schema_of)
+            for future, known_seq in self._waiting.pop(turn, {}).items():
                 if future.done():
                     continue
+                done = thread.turn_done(known_seq) if is_last else past
                 if done is None:
                     key = f"{thread.thread.id} turn {turn}"
                     future.set_exception(NotFoundError(f"{key} is no longer recorded", kind="turn", key=key))
@@ -58,12 +57,13 @@ class Waiters:
 
     def tell_pause(self, thread: ThreadActor) -> None:
         """Tell all others that the thread is paused: turns that wait behind have not begun."""
-        done = thread.turn_done()
-        for turn in [turn for turn in self._waiting if turn >= done.turn]:
-            known = done if turn == done.turn else replace(done, turn=turn, status=ThreadState.PENDING)
-            for future in self._waiting.pop(turn):
-                if not future.done():
-                    future.set_result(known)
+        for turn in [turn for turn in self._waiting if turn >= thread.cursor.turn]:
+            for future, known_seq in self._waiting.pop(turn).items():
+                if future.done():
+                    continue
+                done = thread.turn_done(known_seq)
+                behind = turn > done.turn
+                future.set_result(replace(done, turn=turn, status=ThreadState.PENDING) if behind else done)
 
     def fail(self, error: Exception) -> None:
         """Tell all of them that the thread cannot be run here."""

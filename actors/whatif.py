@@ -8,7 +8,8 @@ from actors.errors import DestinationDied, Fenced
 from actors.ports import Journal, SessionRepository
 from actors.protocol import BranchThread, RestoreThread
 from actors.replay import Replayed, SchemaOf, apply, replay
-from actors.thread import ThreadActor, ThreadServices
+from actors.thread import ThreadActor
+from actors.thread_services import ThreadServices
 from graphs.errors import BusinessRuleViolation, NotFoundError
 from graphs.journal import EntryKind, JournalEntry
 from graphs.sessions import Session, SessionState

@@ -41,10 +41,14 @@ from actors.protocol import (
     TurnAccepted,
     TurnDone,
 )
+from actors.remembered import LARGE_STATE_BYTES, StateAt
+from actors.replay import apply
 from graphs.errors import NotFoundError, StateInvalid, ValidationError
 from graphs.journal import Pause, PauseKind
 from graphs.policies import OnFailure
 from graphs.sessions import Session, SessionContext, SessionState
+from graphs.state.arrow import encoded_size
+from graphs.state.schema import StateSchema
 from graphs.suggest import did_you_mean, one_of
 from graphs.threads import (
     Durability,
@@ -330,6 +334,7 @@ class AsyncClient:
             priority=one_of(ThreadPriority, "priority", priority),
             durability=None if durability is None else one_of(Durability, "durability", durability),
             wait=wait,
+            known_seq=None if home.known is None else home.known.seq,
         )
         return await self._ask_host(home, request, expected)
 
@@ -346,7 +351,21 @@ class AsyncClient:
         workflow = home.session.workflow_id
         if done.thread_id != main_thread_id(home.session.id):
             workflow = (await self.records.thread(done.thread_id)).thread.workflow
-        return await self.records.to_result(done, workflow)
+        schema = await self.records.schema(workflow)
+        state = await self._state_of(home, done, schema)
+        if done.thread_id == main_thread_id(home.session.id) and done.status.finished and schema.shared:
+            large = done.base_seq is not None or encoded_size(done.state) >= LARGE_STATE_BYTES
+            home.known = StateAt(done.seq, state) if large else None
+        return await self.records.to_result(done, schema, schema.copied(state))
+
+    async def _state_of(self, home: Home, done: TurnDone, schema: StateSchema) -> dict[str, Any]:
+        if done.base_seq is None:
+            return schema.decode_state(done.state)
+        known = home.known
+        if known is not None and known.seq == done.base_seq:
+            return apply(schema, known.state, done.deltas)
+        # Another turn of the same handle was over meanwhile.
+        return await self.records.replayed(await self.records.thread(done.thread_id), schema, done.seq)
 
     async def _await_turn(self, home: Home, thread_id: str, turn: int) -> TurnDone:
         workflow = home.session.workflow_id

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from actors.ports import Head
 from actors.protocol import Message, TurnAccepted, TurnDone
+from actors.remembered import StateAt
 from actors.replay import settled
 from graphs.errors import BusinessRuleViolation
 from graphs.policies import OnFailure
@@ -34,6 +35,8 @@ class Home:
     host: str = ""
     lost: str = ""
     """A host that is dead for sure, from which the session may be taken."""
+    known: StateAt | None = None
+    """The state of its main thread after the last turn, if it is large: that after the next follows from it."""
 
 
 class Client(PastClient, Protocol):

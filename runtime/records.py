@@ -107,9 +107,9 @@ class Records:
             session = await self.session(session_of(thread_id))
             return StateDict((await self.schema(session.workflow_id)).initial())
         schema = await self.schema(head.thread.workflow)
-        return await self.loaded(thread_id, schema, await self._replayed(head, schema, at))
+        return await self.loaded(thread_id, schema, await self.replayed(head, schema, at))
 
-    async def _replayed(self, head: Head, schema: StateSchema, at: int | None) -> dict[str, Any]:
+    async def replayed(self, head: Head, schema: StateSchema, at: int | None) -> dict[str, Any]:
         """State of a thread after seq `at`. Past ones never change: they are remembered for some minutes."""
         if at is None:
             return (await replay(self.store.journal, head.thread, self.schema)).state
@@ -128,7 +128,8 @@ class Records:
         seq = head.seq
         while (done := await turn_outcome(self.store.journal, head.thread, turn, self.schema)) is None:
             seq = await self.news(thread_id, after=seq, at_rest=True)
-        return await self.to_result(done, head.thread.workflow)
+        schema = await self.schema(head.thread.workflow)
+        return await self.to_result(done, schema, schema.decode_state(done.state))
 
     async def news(self, thread_id: str, *, after: int, at_rest: bool = False) -> int:
         """Wait for an entry of a thread after seq `after`, one that leaves it at rest if so asked; returns its seq."""
@@ -140,14 +141,13 @@ class Records:
                     return record.seq
         raise AssertionError("unreachable: who follows is never told of an end")
 
-    async def to_result(self, done: TurnDone, workflow: str) -> ThreadResult:
-        """`done` as drivers see it."""
-        schema = await self.schema(workflow)
+    async def to_result(self, done: TurnDone, schema: StateSchema, state: Mapping[str, Any]) -> ThreadResult:
+        """`done`, with the state that it stands for, as drivers see it."""
         return ThreadResult(
             thread_id=done.thread_id,
             turn=done.turn,
             status=done.status,
-            state=await self.loaded(done.thread_id, schema, schema.decode_state(done.state)),
+            state=await self.loaded(done.thread_id, schema, state),
             usage=done.usage,
             seq=done.seq,
             error=None if done.error is None else GreenroomError.from_info(done.error),

@@ -48,8 +48,8 @@ class StepRunner:
     def __init__(
         self, address: str, kind: str, runner: NodeRunner, live: LiveReporter, clock: Clock, recording: Recording
     ) -> None:
-        self._address = address
-        self._kind = kind
+        self.address = address
+        self.kind = kind
         self._runner = runner
         self._live = live
         self._clock = clock
@@ -92,7 +92,7 @@ class StepRunner:
         raise AssertionError("unreachable: the count has no end")
 
     async def _run_once(self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext) -> NodeOutput:
-        with self._live.running(context, self._address, at_once=self._kind != "function"):
+        with self._live.running(context, self.address, at_once=self.kind != "function"):
             if node.timeout_s is None:
                 return await self._runner.run(plan, node, state, context, self._live)
             try:

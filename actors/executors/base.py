@@ -8,10 +8,13 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from actors.blocking import BlockingPool
 from actors.catalog import Catalog
-from actors.errors import Retiring
+from actors.errors import Retiring, StateForgotten
 from actors.executors.attempts import StepRunner
 from actors.executors.live import LiveReporter
 from actors.executors.log import Recording
@@ -32,8 +35,11 @@ from actors.protocol import (
     decode_request,
     encode,
 )
+from actors.remembered import LARGE_STATE_BYTES, Remembered
+from actors.replay import apply
 from actors.values import Values
 from graphs.errors import BusinessRuleViolation, GreenroomError
+from graphs.state.arrow import encoded_size
 from graphs.threads import Durability
 from graphs.workflow.plan import Plan
 
@@ -82,6 +88,8 @@ class Executor:
         self._segment_steps = segment_steps
         self._steps = StepRunner(services.address, kind, runner, services.live, services.clock, services.recording)
         self._segments_count = itertools.count()
+        self._remembered: Remembered[tuple[dict[str, Any], int]] = Remembered()
+        """Name of the segment after which it was so -> state, and about how many bytes it has."""
         self._running: dict[tuple[str, int], _Running] = {}
         """(thread id, epoch) -> segment."""
         self._work_count = 0
@@ -117,6 +125,7 @@ class Executor:
         if self._leaving is not None:
             self._leaving.cancel()
             await asyncio.wait([self._leaving])
+        await self._remembered.close()
         await self._runner.close()
         await self._services.live.close()
 
@@ -155,13 +164,31 @@ class Executor:
     async def _run(self, request: RunSegment, running: _Running) -> SegmentDone:
         services = self._services
         plan = await services.catalog.plan(request.thread.workflow)
-        recorder = self._recorder(plan, request)
+        name = f"{services.address}/{next(self._segments_count)}"
+        recorder = self._recorder(plan, request, name)
         values = services.values.of(request.thread.id, plan.schema)
-        segment = Segment(request, plan, self._kind, services.address, self._steps, recorder, values, services.clock)
+        state, size_bytes = self._state(plan, request)
+        segment = Segment(request, plan, self._steps, recorder, values, services.clock, state)
         running.segment = segment
         if running.end is not None:
             segment.end(now=running.end.now)
-        return await segment.run(self._segment_steps)
+        done = await segment.run(self._segment_steps)
+        size_bytes += sum(map(len, done.deltas))
+        # User code gets copies of lists only: what it could change in them must not be met again.
+        if size_bytes < LARGE_STATE_BYTES or not plan.schema.shared:
+            return done
+        self._remembered.keep(name, (segment.state, size_bytes), size_bytes)
+        return msgspec.structs.replace(done, state_id=name)
+
+    def _state(self, plan: Plan, request: RunSegment) -> tuple[dict[str, Any], int]:
+        """The state a segment begins with, and about how many bytes it has."""
+        if not request.base:
+            return plan.schema.decode_state(request.state), encoded_size(request.state)
+        known = self._remembered.take(request.base)
+        if known is None:
+            raise StateForgotten(f"{self._services.address} does not have {request.base} any more; send the state")
+        state, size_bytes = known
+        return apply(plan.schema, state, request.deltas), size_bytes + sum(map(len, request.deltas))
 
     def _end_segment(self, request: EndSegment) -> None:
         running = self._running.get((request.thread_id, request.epoch))
@@ -184,7 +211,7 @@ class Executor:
         else:
             self._is_retired = True
 
-    def _recorder(self, plan: Plan, request: RunSegment) -> Recorder:
+    def _recorder(self, plan: Plan, request: RunSegment, name: str) -> Recorder:
         return Recorder(
             self._services.journal,
             self._services.live,
@@ -193,6 +220,6 @@ class Executor:
             request.epoch,
             # Which step takes its executors with it is only seen when each is written before the next begins.
             Durability.SYNC if request.died else request.cursor.durability,
-            f"{self._services.address}/{next(self._segments_count)}",
+            name,
             request.kept,
         )

@@ -29,34 +29,32 @@ class Segment:
     Args:
         request: Where the thread is.
         plan: Its workflow.
-        kind: Kind of nodes to run.
-        address: The executor's own address.
-        steps: Runs steps.
+        steps: Runs steps, of one kind of nodes.
         recorder: Writes what happens.
         values: Large values of the thread.
         clock: Time.
+        state: The thread's state.
     """
 
     def __init__(
         self,
         request: RunSegment,
         plan: Plan,
-        kind: str,
-        address: str,
         steps: StepRunner,
         recorder: Recorder,
         values: ThreadValues,
         clock: Clock,
+        state: dict[str, Any],
     ) -> None:
         self._request = request
         self._plan = plan
-        self._kind = kind
-        self._address = address
+        self._kind = steps.kind
+        self._address = steps.address
         self._steps = steps
         self._recorder = recorder
         self._values = values
         self._clock = clock
-        self._state = plan.schema.decode_state(request.state)
+        self._state = state
         self._seq = request.seq
         self._cursor = request.cursor
         self._usage = NO_TOKENS
@@ -66,6 +64,11 @@ class Segment:
         self._cut = False
         self._in_node: asyncio.Task[Any] | None = None
         """The task that runs this, while a node has the word."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state after the last step."""
+        return self._state
 
     def end(self, *, now: bool) -> None:
         """Let `run` return after the step it is at, or in the middle of its node."""

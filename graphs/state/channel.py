@@ -93,6 +93,14 @@ class Channel:
         return isinstance(self.type.inner, ListType | MapType)
 
     @property
+    def shared(self) -> bool:
+        """Whether a copy of its list, or its value itself, can be handed to user code that must not change it."""
+        inner = self.type.inner
+        if not isinstance(inner, ListType):
+            return not inner.mutable
+        return self.holds_messages or not inner.item.inner.mutable
+
+    @property
     def holds_list(self) -> bool:
         """Whether its values are lists."""
         return isinstance(self.type.inner, ListType)

@@ -31,6 +31,7 @@ class StateSchema:
         arrow_schema: Arrow type of each channel.
         own_reducers: Users' reducer functions by the name the spec has for them.
         conversations: Channels whose values can look like a list of messages.
+        shared: Whether user code that gets a view of a state can change nothing but its own.
     """
 
     def __init__(self, name: str, channels: Sequence[Channel], python: Any) -> None:
@@ -42,6 +43,7 @@ class StateSchema:
         self._make = maker(python)
         self.conversations = frozenset(name for name, channel in self.channels.items() if channel.may_hold_messages)
         self._lists = tuple(name for name, channel in self.channels.items() if channel.copied)
+        self.shared = all(channel.shared for channel in channels)
 
     @classmethod
     def from_type(cls, t: Any) -> StateSchema:
@@ -199,6 +201,10 @@ class StateSchema:
             if values[name]:
                 values[name] = values[name].copy()
         return values if as_dict else self._make(values)
+
+    def copied(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """`state` with lists and dicts of its own, for somebody who may change them in place."""
+        return {name: value.copy() if value and name in self._lists else value for name, value in state.items()}
 
     def plain(self, state: Mapping[str, Any], only: Collection[str] | None = None) -> dict[str, Any]:
         """The state in mappings, lists and scalars, for conditions, templates and output.
