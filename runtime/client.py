@@ -41,14 +41,10 @@ from actors.protocol import (
     TurnAccepted,
     TurnDone,
 )
-from actors.remembered import LARGE_STATE_BYTES, StateAt
-from actors.replay import apply
 from graphs.errors import NotFoundError, StateInvalid, ValidationError
 from graphs.journal import Pause, PauseKind
 from graphs.policies import OnFailure
 from graphs.sessions import Session, SessionContext, SessionState
-from graphs.state.arrow import encoded_size
-from graphs.state.schema import StateSchema
 from graphs.suggest import did_you_mean, one_of
 from graphs.threads import (
     Durability,
@@ -66,8 +62,9 @@ from graphs.workflow.graph import GraphModel
 from runtime.config import Config
 from runtime.connection import Connection
 from runtime.deployment import Deployment, prepare, tools_named
-from runtime.handles import AsyncSession, AsyncThread, Home
+from runtime.handles import AsyncSession, AsyncThread
 from runtime.history import AsyncHistory
+from runtime.home import Home
 from runtime.queues import Item, prepare_queue
 from runtime.records import Records
 from runtime.results import ThreadResult
@@ -352,20 +349,11 @@ class AsyncClient:
         if done.thread_id != main_thread_id(home.session.id):
             workflow = (await self.records.thread(done.thread_id)).thread.workflow
         schema = await self.records.schema(workflow)
-        state = await self._state_of(home, done, schema)
-        if done.thread_id == main_thread_id(home.session.id) and done.status.finished and schema.shared:
-            large = done.base_seq is not None or encoded_size(done.state) >= LARGE_STATE_BYTES
-            home.known = StateAt(done.seq, state) if large else None
+        state = home.state_of(done, schema)
+        if state is None:
+            state = await self.records.replayed(await self.records.thread(done.thread_id), schema, done.seq)
+        home.remember(done, schema, state)
         return await self.records.to_result(done, schema, schema.copied(state))
-
-    async def _state_of(self, home: Home, done: TurnDone, schema: StateSchema) -> dict[str, Any]:
-        if done.base_seq is None:
-            return schema.decode_state(done.state)
-        known = home.known
-        if known is not None and known.seq == done.base_seq:
-            return apply(schema, known.state, done.deltas)
-        # Another turn of the same handle was over meanwhile.
-        return await self.records.replayed(await self.records.thread(done.thread_id), schema, done.seq)
 
     async def _await_turn(self, home: Home, thread_id: str, turn: int) -> TurnDone:
         workflow = home.session.workflow_id

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
 from actors.ports import Head
 from actors.protocol import Message, TurnAccepted, TurnDone
-from actors.remembered import StateAt
 from actors.replay import settled
 from graphs.errors import BusinessRuleViolation
 from graphs.policies import OnFailure
@@ -19,24 +17,13 @@ from graphs.state.snapshots import StateSnapshot
 from graphs.threads import Durability, ThreadPriority, ThreadState, is_root, main_thread_id, session_of
 from runtime.errors import ResultTimeout
 from runtime.events import Event
+from runtime.home import Home
 from runtime.past import PastClient, ThreadPast
 from runtime.queues import Item
 from runtime.results import ThreadResult
 from runtime.snapshots import SnapshotService
 
 _Reply = TypeVar("_Reply", bound=Message)
-
-
-@dataclass(slots=True)
-class Home:
-    """A session, and the host it was last active on: any host takes it, but that one has it at hand."""
-
-    session: Session
-    host: str = ""
-    lost: str = ""
-    """A host that is dead for sure, from which the session may be taken."""
-    known: StateAt | None = None
-    """The state of its main thread after the last turn, if it is large: that after the next follows from it."""
 
 
 class Client(PastClient, Protocol):
