@@ -204,7 +204,7 @@ class StateSchema:
 
     def copied(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """`state` with lists and dicts of its own, for somebody who may change them in place."""
-        return {name: value.copy() if value and name in self._lists else value for name, value in state.items()}
+        return {name: value.copy() if type(value) in (list, dict) else value for name, value in state.items()}
 
     def plain(self, state: Mapping[str, Any], only: Collection[str] | None = None) -> dict[str, Any]:
         """The state in mappings, lists and scalars, for conditions, templates and output.
