@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,8 +20,10 @@ from actors.tools.mcp.servers import McpServers
 from actors.tools.secrets import Secrets
 from graphs.workflow.mcp import McpServer
 from tests.component.actors_kit import PATIENCE_S, until
+from tests.component.model_server import ModelServer
 from tests.conftest import free_port
 
+OLD = str(Path(__file__).with_name("mcp_old_server.py"))
 SCRIPT = str(Path(__file__).with_name("mcp_server.py"))
 TIME = McpServer(name="time", command=sys.executable, args=("-m", "mcp_server_time", "--local-timezone", "UTC"))
 
@@ -35,9 +38,10 @@ def stdio(**options: Any) -> McpServer:
 
 
 @contextmanager
-def serving(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The misbehaving server behind a URL. It need not be waited for: whoever connects tries again."""
-    with subprocess.Popen([sys.executable, SCRIPT, str(port)], stderr=subprocess.DEVNULL) as process:
+def serving(port: int, *program: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A server behind a URL, the misbehaving one by default; it need not be waited for: who connects tries again."""
+    command = [sys.executable, *(program or (SCRIPT,)), str(port)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
             yield process
         finally:
@@ -100,6 +104,58 @@ async def test_a_server_not_written_here_is_asked_over_stdio(servers: McpServers
         await servers.call(TIME, "convert_time", arguments | {"source_timezone": "Mars"}, None)
     assert not refused.value.retryable
     assert refused.value.fields == {"tool": "time.convert_time", "server": "time"}
+
+
+TIME_BY_HTTP = """
+import sys, uvicorn
+from mcp_server_time.server import create_server
+uvicorn.run(create_server("UTC").streamable_http_app(), port=int(sys.argv[1]), log_level="error")
+"""
+
+
+async def test_a_server_not_written_here_is_asked_over_http(servers: McpServers) -> None:
+    port = free_port()
+    with serving(port, "-c", TIME_BY_HTTP):
+        server = behind(port)
+        assert {tool.name for tool in await servers.tools(server)} == {"get_current_time", "convert_time"}
+        arguments = {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}
+        assert (await servers.call(server, "convert_time", arguments, None))["time_difference"] == "+9.0h"
+        with pytest.raises(ToolError, match="Invalid timezone"):
+            await servers.call(server, "convert_time", arguments | {"source_timezone": "Mars"}, None)
+
+
+async def test_a_server_of_before_2026_is_spoken_to_as_it_can(servers: McpServers) -> None:
+    server = McpServer(name="old", command=sys.executable, args=(OLD,), connect_timeout_s=START_S)
+    assert [tool.name for tool in await servers.tools(server)] == ["pid", "learn"]
+    pid = await servers.call(server, "learn", {}, "k")
+    async with asyncio.timeout(PATIENCE_S):
+        while len(await servers.tools(server)) < 3:  # noqa: ASYNC110 - it is told in its own time
+            await asyncio.sleep(0.01)
+    os.kill(int(pid), signal.SIGKILL)
+    await until(lambda: all(connection._session.is_over for connection in servers._connections.values()))
+    assert await servers.call(server, "pid", {}, None) != pid
+
+
+async def test_an_old_server_behind_a_url_may_forget_the_session(servers: McpServers) -> None:
+    port = free_port()
+    server = behind(port)
+    with serving(port, OLD):
+        before = await servers.call(server, "pid", {}, None)
+    with serving(port, OLD) as process:
+        async with asyncio.timeout(START_S):
+            while not await listens(port):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.02)
+        assert await servers.call(server, "pid", {}, None) == str(process.pid)
+        assert before != str(process.pid)
+
+
+async def listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def test_what_tools_answer_becomes_plain_values(servers: McpServers, odd: Odd) -> None:
@@ -220,6 +276,20 @@ async def test_servers_that_cannot_be_reached(
     with pytest.raises(error, match=text) as refused:
         await servers.tools(server)
     assert type(refused.value) is error
+
+
+@pytest.mark.parametrize(("status", "error"), [(401, ToolError), (404, ToolError), (503, ToolUnavailable)])
+async def test_servers_that_refuse(servers: McpServers, status: int, error: type[Exception]) -> None:
+    with ModelServer() as endpoint:
+        endpoint.steps = [lambda handler: handler.reply(status, "text/plain", "no")]
+        threading.Thread(target=endpoint.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        server = McpServer(name="x", url=endpoint.url, connect_timeout_s=0.2)
+        with pytest.raises(error) as refused:
+            await servers.tools(server)
+        endpoint.shutdown()
+    assert type(refused.value) is error
+    assert str(refused.value).startswith("MCP server x cannot be connected to: ")
+    assert status == 404 or str(status) in str(refused.value)
 
 
 async def test_what_a_program_says_goes_to_a_log_file(
