@@ -144,7 +144,8 @@ class Segment:
             if error.retryable:  # the store is away
                 raise
             return Attempts(attempt, error=describe(error, node=node.id))
-        if self._steps.at_most_once(self._plan, node, seen):
+        refused = self._cursor.caught is not None and self._plan.tells(node.id)  # then nothing is called
+        if not refused and self._steps.at_most_once(self._plan, node, seen):
             await self._begin(node)
             attempt = 1
         if self._cut:

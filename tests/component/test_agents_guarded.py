@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from graphs.errors import BranchFailed
+from graphs.journal import EntryKind
 from graphs.messages import Message
 from runtime import AsyncLocalRuntime, Pause, PauseKind, ThreadState, tool
 from runtime.handles import AsyncThread
 from runtime.results import ThreadResult
-from tests.component.actors_kit import runtime
+from tests.component.actors_kit import history, runtime
 from tests.component.model_server import DONE, USAGE, ModelServer, event, stream
 from tests.component.test_agents import agent_graph, asks, models, run, said
 
@@ -82,6 +83,33 @@ async def test_each_call_is_asked_for_and_the_model_is_told_of_a_refusal() -> No
             ("tool", "Error: the call of tool pay was refused: enough"),
             ("assistant", "Done."),
         ]
+
+
+async def test_a_refused_call_is_not_recorded_as_begun() -> None:
+    once = tool(at_most_once=True, requires_approval=True)(_charge)
+    async with runtime(models=models(asks(("_charge", {"amount": 2})), "Done.")) as rt:
+        waiting = await run(rt, agent_graph(once))
+        session = await rt.session(id=waiting.thread_id.partition(":")[0])
+        (head,) = [head for head in await session.threads() if head.cursor.pause and head.cursor.pause.asks]
+        await (await rt.thread(head.thread.id)).answer(False)
+        result = await (await rt.thread(waiting.thread_id)).result()
+
+        assert said(result)[2:] == [
+            ("tool", "Error: the call of tool _charge was refused"),
+            ("assistant", "Done."),
+        ]
+        assert [kind for kind, _, _ in await history(rt, head.thread.id)] == [
+            EntryKind.TURN_STARTED,
+            EntryKind.PAUSED,
+            EntryKind.RESUMED,
+            EntryKind.STEP_FINISHED,
+            EntryKind.TURN_FINISHED,
+        ]
+
+
+async def _charge(amount: int) -> str:
+    """Charge."""
+    raise AssertionError("it was refused")
 
 
 async def test_an_agent_may_fail_by_a_refusal() -> None:

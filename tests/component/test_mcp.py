@@ -17,6 +17,7 @@ import pytest
 
 from actors.errors import ToolError, ToolTimeout, ToolUnavailable
 from actors.tools.mcp.servers import McpServers
+from actors.tools.mcp.session import McpSession
 from actors.tools.secrets import Secrets
 from graphs.workflow.mcp import McpServer
 from tests.component.actors_kit import PATIENCE_S, until
@@ -77,6 +78,29 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+async def test_nothing_is_started_once_it_is_closed(tmp_path: Path) -> None:
+    servers = McpServers(tmp_path, Secrets({}))
+    server, log = stdio(), tmp_path / "log"
+    call = asyncio.create_task(servers.call(server, "hang", {"log": str(log)}, None))
+    await until(log.exists)
+    connection = next(iter(servers._connections.values()))
+    await servers.close()
+    with pytest.raises(ToolUnavailable):
+        await call
+    with pytest.raises(ToolUnavailable, match="is closing"):
+        await connection.ask(McpSession.tools)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_an_idle_connection_is_closed_and_opened_again(
+    servers: McpServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.tools.mcp.servers.IDLE_S", 0.05)
+    before = int((await servers.call(stdio(), "whoami", {}, None)).split()[0])
+    await until(lambda: not alive(before))
+    assert int((await servers.call(stdio(), "whoami", {}, None)).split()[0]) != before
 
 
 def group_of(pid: int) -> list[int]:

@@ -84,6 +84,7 @@ class _Connection:
         self._closing: asyncio.Task[None] | None = None
         self._users_count = 0
         self._idle: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     async def ask(self, request: Callable[[McpSession], Awaitable[_T]]) -> _T:
         """What `request` answers; it is made again if the session was over before it was made."""
@@ -99,11 +100,12 @@ class _Connection:
             raise ToolUnavailable(f"the MCP server ends each session: {error}") from error
         finally:
             self._users_count -= 1
-            if not self._users_count:
+            if not self._users_count and not self._is_closed:
                 self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._let_go)
 
     async def close(self) -> None:
-        """Close the session, whatever it is at."""
+        """Close the session, whatever it is at; it is opened no more."""
+        self._is_closed = True
         if self._idle is not None:
             self._idle.cancel()
         tasks = [task for task in (self._opening, self._closing) if task is not None]
@@ -120,6 +122,8 @@ class _Connection:
             self._session = None
 
     async def _open(self) -> McpSession:
+        if self._is_closed:
+            raise ToolUnavailable("the process that talks to the MCP server is closing")
         if self._session is not None and not self._session.is_over:
             return self._session
         if self._opening is None or self._opening.done():
