@@ -136,4 +136,4 @@ class ModelUnavailable(ModelError):
 
 
 class RateLimited(ModelUnavailable):
-    """A model may not be asked so often, and waiting takes too long. Fields: `model`, `retry_after_s`."""
+    """A model may not be asked so often: its server says so, or its limits do. Fields: `model`, `retry_after_s`."""

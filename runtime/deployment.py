@@ -228,15 +228,19 @@ def _tools_of(node: Node) -> dict[str, str]:
 
 
 def _tool_problems(model: GraphModel, path: str, functions: Mapping[str, Callable[..., Any]]) -> Iterator[Problem]:
-    """What keeps functions from being the tools they are used as."""
+    """What keeps functions from being the tools they are used as, and models from telling their tools apart."""
     for index, node in enumerate(model.nodes):
+        taken: dict[str, str] = {}
         for place, name in _tools_of(node).items():
-            if not is_reference(name):
-                continue
+            where = f"{path}nodes[{index}].config.{place}"
             try:
-                tool_of(functions[name])
+                tool = _tool(model, name, functions)
             except ValidationError as error:
-                yield from (Problem(f"{path}nodes[{index}].config.{place}", problem) for problem in error.problems)
+                yield from (Problem(where, problem) for problem in error.problems)
+                continue
+            called = spoken(name if tool is None else tool.name)
+            if taken.setdefault(called, place) != place:
+                yield Problem(where, f'models know it as "{called}", as they do {taken[called]}; rename one of the two')
     for index, child in enumerate(model.workflows):
         yield from _tool_problems(child, f"{path}workflows[{index}].", functions)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgspec
 
+from actors.errors import StoreUnavailable
 from actors.llm.client import ChatClient, ChatRequest, ChatResponse, OnToken
 from actors.llm.identity import chat_identity
 from actors.llm.settings import ModelSettings
@@ -15,7 +17,7 @@ from graphs.messages import ToolCall
 
 
 class CachedClient:
-    """Asks only what was not asked before. An answer that was kept uses no tokens.
+    """Asks only what was not asked before. An answer that was kept uses no tokens; a store that is away keeps none.
 
     Args:
         client: The model.
@@ -33,10 +35,11 @@ class CachedClient:
     async def chat(self, request: ChatRequest, on_token: OnToken | None = None) -> ChatResponse:
         """The answer that was kept, or a new one; see `ChatClient.chat`."""
         key = f"chat:{chat_identity(self._settings, request)}"
-        response = _opened(await self._cache.get(key))
+        response = await self._kept(key)
         if response is None:
             response = await self._client.chat(request, on_token)
-            await self._cache.set(key, msgspec.json.encode(response, enc_hook=_dumped), ttl_s=self._ttl_s)
+            with contextlib.suppress(StoreUnavailable):
+                await self._cache.set(key, msgspec.json.encode(response, enc_hook=_dumped), ttl_s=self._ttl_s)
             return response
         if on_token is not None and response.text:
             on_token(response.text)
@@ -46,14 +49,12 @@ class CachedClient:
         """Close the model."""
         await self._client.close()
 
-
-def _opened(blob: bytes | None) -> ChatResponse | None:
-    if blob is None:
-        return None
-    try:
-        return msgspec.json.decode(blob, type=ChatResponse, dec_hook=_loaded)
-    except (msgspec.MsgspecError, ValueError):  # kept by another version: it has to be asked again
-        return None
+    async def _kept(self, key: str) -> ChatResponse | None:
+        try:
+            blob = await self._cache.get(key)
+            return None if blob is None else msgspec.json.decode(blob, type=ChatResponse, dec_hook=_loaded)
+        except (StoreUnavailable, msgspec.MsgspecError, ValueError):  # away, or kept by another version
+            return None
 
 
 def _dumped(value: Any) -> Any:

@@ -21,7 +21,7 @@ from tenacity import (
     wait_random,
 )
 
-from actors.errors import ModelError, ModelUnavailable
+from actors.errors import ModelError, ModelUnavailable, RateLimited
 from actors.llm.answer import Answer, Refused, Unusable
 from actors.llm.client import ChatRequest, ChatResponse, OnToken
 from actors.llm.settings import ModelSettings
@@ -235,7 +235,8 @@ class HttpClient:
     def _unavailable(
         self, problem: str, *, status: int | None = None, retry_after_s: float | None = None
     ) -> ModelUnavailable:
-        return ModelUnavailable(
+        kind = RateLimited if status == http.HTTPStatus.TOO_MANY_REQUESTS else ModelUnavailable
+        return kind(
             f"{self._who()}: {problem}",
             model=self._settings.name,
             url=self._settings.shown_url,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 
@@ -15,6 +16,8 @@ from actors.llm.tokens import estimate_tokens
 from actors.ports import RateLimits
 from graphs.threads import ThreadPriority
 
+logger = logging.getLogger(__name__)
+
 _ANSWER_TOKENS = 500
 """Thought of for an answer whose length nobody bounds."""
 _RANKS = list(ThreadPriority)
@@ -24,7 +27,8 @@ _FULL_S = 5.0
 class LimitedClient:
     """Lets chats wait for their turn, the more urgent ones first.
 
-    Tokens are reserved as an estimate says, and corrected when the answer tells how many there were.
+    Tokens are reserved as an estimate says, and corrected when the answer tells how many there were. A store that is
+    away limits nobody: the server's own limits are still there.
 
     Args:
         client: The model.
@@ -58,7 +62,8 @@ class LimitedClient:
         response = await self._client.chat(request, on_token)
         used = response.usage.total_tokens
         if used and self._settings.tokens_per_minute is not None:
-            await self._limits.correct(self._key, used - reserved)
+            with contextlib.suppress(StoreUnavailable):
+                await self._limits.correct(self._key, used - reserved)
         return response
 
     async def close(self) -> None:
@@ -86,6 +91,8 @@ class LimitedClient:
                         return
                     wait_s = told_s
                     await self._sleep(wait_s)
+        except StoreUnavailable as error:
+            logger.warning('model "%s" is asked without regard to its limits: %s', settings.name, error)
         except TimeoutError as error:
             await self._leave(ticket)
             if not deadline.expired():

@@ -8,6 +8,7 @@ state:                                  # channel: type, or {type, reducer, defa
   notes: {type: {list: string}, reducer: append, default: []}
 nodes:                                  # id, type and the options of the type, beside reads, writes, retry, timeout_s
   - {id: answer, type: llm, prompt: "Answer briefly: {text}", into: notes}
+  - {id: look_up, type: call, tools: [calculator]}  # run by a map over messages[-1].tool_calls
   - {id: approve, type: human, question: "Send {notes}?", answer: {struct: {kind: {enum: [send, drop]}}}}
   - {id: shout, type: function, function: "my.module:shout", retry: 3}
 edges:                                  # from, and either to (when, default, on_error) or route (paths, parameters)

@@ -300,6 +300,19 @@ async def test_a_tool_that_runs_at_most_once_is_recorded_before_it_is_called() -
     ]
 
 
+async def test_two_tools_of_one_name_cannot_be_told_apart() -> None:
+    def calculator(text: str) -> str:
+        return text
+
+    async with runtime() as rt:
+        with pytest.raises(GraphInvalid) as caught:
+            await rt.deploy(agent_graph("calculator", calculator))
+
+    assert caught.value.problems[0] == (
+        'nodes[0].config.tools[1]: models know it as "calculator", as they do tools[0]; rename one of the two'
+    )
+
+
 async def test_registered_tools_go_by_their_names() -> None:
     def shout(text: str) -> str:
         return text.upper()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from actors.errors import ModelError, ModelUnavailable, OutputInvalid
+from actors.errors import ModelError, ModelUnavailable, OutputInvalid, RateLimited
 from graphs.calls import ModelCall
 from graphs.journal import EntryKind
 from runtime import END, START, Graph
@@ -129,7 +129,7 @@ async def test_too_many_requests_with_retry_after(server: Server) -> None:
 async def test_too_many_requests_for_longer_than_may_be_waited(server: Server) -> None:
     outcome = await ask(server, lambda handler: handler.reply(429, "text/plain", "", retry_after="3600"))
 
-    check_failed(outcome, ModelUnavailable, "it answered 429 (1 attempts)")
+    check_failed(outcome, RateLimited, "it answered 429 (1 attempts)")
     assert outcome.error.retry_after_s == 3600.0
 
 

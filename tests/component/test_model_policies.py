@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from pydantic import BaseModel
 
-from actors.errors import ModelError, ModelUnavailable, RateLimited
+from actors.errors import ModelError, ModelUnavailable, RateLimited, StoreUnavailable
 from actors.llm.cached import CachedClient
 from actors.llm.client import ChatRequest, ChatResponse, OnToken, ToolOffer
 from actors.llm.fallbacks import FallbackClient
@@ -229,6 +229,25 @@ async def test_who_is_cancelled_gives_up_its_place() -> None:
         await waiting
 
     assert client._limits._buckets[client._key].places == {}  # type: ignore[attr-defined]
+
+
+class Away:
+    """A store that cannot be reached."""
+
+    async def take(self, *args: Any, **kwargs: Any) -> float | None:
+        raise StoreUnavailable("the store is away", url="redis://")
+
+    get = set = leave = correct = take
+
+
+async def test_a_store_that_is_away_neither_limits_nor_loses_an_answer() -> None:
+    settings = msgspec.structs.replace(SETTINGS, tokens_per_minute=10)
+    parrot = Parrot()
+    client = CachedClient(LimitedClient(parrot, settings, Away()), settings, Away(), 60.0)
+
+    responses = [await client.chat(asking(text)) for text in ("a", "a")]
+
+    assert [(each.text, each.reused) for each in responses] == [("a", False), ("a", False)]
 
 
 # --- hedging --------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from actors.errors import ModelError, ModelUnavailable
+from actors.errors import ModelError, ModelUnavailable, RateLimited
 from actors.llm.client import ChatRequest, ChatResponse, ToolOffer
 from actors.llm.http import HttpClient
 from actors.llm.openai import OpenAIDialect
@@ -313,7 +313,7 @@ async def test_a_server_that_asks_for_too_long_a_wait_is_not_waited_for(server: 
     server.steps = [lambda handler: handler.reply(429, "text/plain", "", retry_after="3600")]
     sleeper = Sleeper()
 
-    error = await failure(server.url, ModelUnavailable, sleep=sleeper)
+    error = await failure(server.url, RateLimited, sleep=sleeper)
 
     assert error.retry_after_s == 3600.0
     assert (sleeper.slept_s, len(server.requests)) == ([], 1)

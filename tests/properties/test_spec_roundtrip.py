@@ -13,6 +13,7 @@ from graphs.workflow.checks.nodes import RESERVED
 from graphs.workflow.edge import Condition, Edge, EdgeType, Route
 from graphs.workflow.graph import GraphModel
 from graphs.workflow.node import (
+    CallConfig,
     ForkConfig,
     FunctionConfig,
     HumanConfig,
@@ -81,10 +82,19 @@ configs = st.one_of(
         messages=optional_text,
         system=optional_text,
         model=texts,
-        into=texts,
+        fallbacks=st.lists(texts, max_size=2).map(tuple),
+        into=optional_text,
         temperature=st.none() | numbers,
         max_tokens=st.none() | st.integers(1, 10_000),
         stop=st.lists(texts, max_size=2).map(tuple),
+        tools=st.lists(texts, max_size=2).map(tuple),
+        max_rounds=st.none() | st.integers(0, 9),
+        output=st.none() | values | st.deferred(lambda: types),
+        output_type=optional_text,
+        repairs=st.integers(0, 10),
+    ),
+    st.builds(
+        CallConfig, tools=st.lists(texts, max_size=2).map(tuple), on_tool_error=st.sampled_from(["tell", "fail"])
     ),
     st.builds(ToolCallConfig, tool=texts, arguments=mappings, into=optional_text),
     st.builds(
@@ -95,6 +105,7 @@ configs = st.one_of(
             deadline_s=st.none() | numbers,
             on_branch_error=st.sampled_from(OnBranchError),
         ),
+        choice=st.booleans(),
     ),
     st.builds(
         HumanConfig,
