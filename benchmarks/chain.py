@@ -2,26 +2,29 @@
 
 A run is a new session (elsewhere: a thread, or a workflow) with one turn of ten steps, started by one driver and
 answered with its final state. Greenroom and LangGraph's Redis saver have servers of the same binary with the same
-settings; SQLite and PostgreSQL have their defaults, which wait for the disk with each commit. In the durability `sync`
-each step is stored before the next begins; `docs/durability.md` says what the others promise. Greenroom uses both
-cores, the peers one process, except where it says two.
+settings, which write to the disk every second; SQLite and PostgreSQL have their defaults, which wait for the disk with
+each commit, and so does Greenroom where it says fsync. In the durability `sync` each step is stored before the next
+begins; `docs/durability.md` says what the others promise. Greenroom uses both cores, the peers one process, except
+where it says two.
 """
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
+import redis.asyncio
 import typer
 import uvloop
 from pydantic import BaseModel
 
 from benchmarks.harness import progress, save
-from benchmarks.loads import closed_loop
+from benchmarks.loads import Load, closed_loop
 from benchmarks.peers.process import Peer, PeerMissing
 from benchmarks.race import Here, Loads, Racer, Several, race, rows_of, show_race
 from benchmarks.servers import postgres, valkey
@@ -67,7 +70,29 @@ async def one_run(runtime: AsyncRuntime, durability: Durability) -> None:
     assert result.seq == NODES + 2
 
 
-def peers(directory: str, appendfsync: str, postgres_url: str | None, servers: ExitStack) -> dict[str, Racer]:
+class Fsynced(Here):
+    """With a server that waits for the disk before it acknowledges a write.
+
+    Args:
+        operation: One unit of the work.
+        url: Of the server.
+    """
+
+    def __init__(self, operation: Callable[[], Awaitable[Any]], url: str) -> None:
+        super().__init__(operation)
+        self._url = url
+
+    async def load(self, in_flight: int, seconds: float) -> Load:
+        """See `Racer`."""
+        async with redis.asyncio.Redis.from_url(self._url) as server:
+            await server.config_set("appendfsync", "always")
+            try:
+                return await super().load(in_flight, seconds)
+            finally:
+                await server.config_set("appendfsync", "everysec")
+
+
+def peers(directory: str, postgres_url: str | None, servers: ExitStack) -> dict[str, Racer]:
     """The peers whose servers are there."""
     langgraph = partial(Peer, "benchmarks.peers.langgraph:Chain", nodes=NODES)
     dbos = partial(Peer, "benchmarks.peers.dbos:Chain", nodes=NODES)
@@ -76,7 +101,7 @@ def peers(directory: str, appendfsync: str, postgres_url: str | None, servers: E
         "LangGraph SQLite sync": langgraph(saver="sqlite", durability="sync", url=f"{directory}/langgraph.db"),
         "DBOS SQLite": dbos(url=f"sqlite:///{directory}/dbos.db"),
     }
-    url = servers.enter_context(valkey(modules=True, appendfsync=appendfsync))
+    url = servers.enter_context(valkey(modules=True))
     for durability in Durability:
         racers[f"LangGraph Redis {durability}"] = langgraph(saver="redis", durability=str(durability), url=url)
     racers["LangGraph Redis sync, 2 processes"] = Several(
@@ -95,13 +120,12 @@ async def measure(
     rounds: int,
     seconds: float,
     with_peers: bool,
-    appendfsync: str,
     postgres_url: str | None,
 ) -> tuple[Loads, dict[str, str]]:
     """Closed loops of so many workflows at a time, everybody in turn."""
     with ExitStack() as servers:
-        url = servers.enter_context(valkey(appendfsync=appendfsync))
-        others = await asyncio.to_thread(peers, directory, appendfsync, postgres_url, servers) if with_peers else {}
+        url = servers.enter_context(valkey())
+        others = await asyncio.to_thread(peers, directory, postgres_url, servers) if with_peers else {}
         async with AsyncExitStack() as stack:
             runtime = await stack.enter_async_context(
                 AsyncRuntime(home=Path(directory), redis_url=url, models={"default": {"provider": "scripted"}})
@@ -111,6 +135,7 @@ async def measure(
             racers: dict[str, Racer] = {
                 f"Greenroom {durability}": Here(partial(one_run, runtime, durability)) for durability in Durability
             }
+            racers["Greenroom sync, fsync"] = Fsynced(partial(one_run, runtime, Durability.SYNC), url)
             return await race(
                 racers | others,
                 at_a_time,
@@ -127,20 +152,17 @@ def run(
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 1.0,
     peers: Annotated[bool, typer.Option(help="Measure the peers too.")] = True,
-    appendfsync: Annotated[
-        Literal["everysec", "always"], typer.Option(help="When the Valkey servers wait for the disk.")
-    ] = "everysec",
     postgres_url: Annotated[
         str | None, typer.Option(help="A PostgreSQL for DBOS; nothing: one is started if its programs are found.")
     ] = None,
 ) -> None:
     """Durable steps a second: measure, print a table, and write the result to benchmarks/results/."""
     with tempfile.TemporaryDirectory(prefix="gr-bench-", ignore_cleanup_errors=True) as directory:
-        loads, missing = uvloop.run(measure(directory, at_a_time, rounds, seconds, peers, appendfsync, postgres_url))
+        loads, missing = uvloop.run(measure(directory, at_a_time, rounds, seconds, peers, postgres_url))
     rows = rows_of(loads, OURS, NODES)
-    title = f"{_QUESTION} (appendfsync {appendfsync})\n{rounds} rounds of {seconds} s; median (lowest-highest)"
+    title = f"{_QUESTION}\n{rounds} rounds of {seconds} s; median (lowest-highest)"
     show_race(title, "steps", OURS, rows, missing)
-    parameters = {"rounds": rounds, "seconds": seconds, "appendfsync": appendfsync, "missing": missing}
+    parameters = {"rounds": rounds, "seconds": seconds, "missing": missing}
     save("chain", _QUESTION, parameters, rows)
 
 

