@@ -35,7 +35,7 @@ class McpClient:
         servers = await self._open()
         made = [
             mcp_tool(server, tool.name, tool.description or "", tool.input_schema)
-            for tool in await servers.tools(server)
+            for tool in await servers.tools(server, anew=True)
         ]
         return [tool for tool in made if not tool.problems()]
 
@@ -50,6 +50,8 @@ class McpClient:
         """
         servers = await self._open()
         offered = [each.name for each in await servers.tools(tool.server)]
+        if tool.tool not in offered:
+            offered = [each.name for each in await servers.tools(tool.server, anew=True)]
         if tool.tool not in offered:
             hint = did_you_mean(tool.tool, offered) or f"; there are {', '.join(offered)}"
             raise ToolError(

@@ -34,9 +34,9 @@ class McpServers:
         self._secrets = secrets
         self._connections: dict[str, _Connection] = {}
 
-    async def tools(self, server: McpServer) -> tuple[mcp_types.Tool, ...]:
-        """What `server` offers now. Raises as `call`."""
-        return await self._connection(server).ask(McpSession.tools)
+    async def tools(self, server: McpServer, *, anew: bool = False) -> tuple[mcp_types.Tool, ...]:
+        """What `server` offers; see `McpSession.tools`. Raises as `call`."""
+        return await self._connection(server).ask(lambda session: session.tools(anew=anew))
 
     async def call(self, server: McpServer, tool: str, arguments: Mapping[str, Any], key: str | None) -> Any:
         """What a tool of `server` answers, as plain values.

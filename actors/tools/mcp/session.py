@@ -29,6 +29,8 @@ _T = TypeVar("_T")
 IDEMPOTENCY_KEY = "greenroom/idempotency-key"
 """Where a call's `_meta` has the key that is the same each time one step runs."""
 MAX_PAGES = 100
+LISTEN_AGAIN_S = 5.0
+"""How long after a subscription to changes was lost it is begun anew."""
 LIMIT = "max_result_bytes"
 """Part of what is said when a server sends too much: that is no loss that another try would mend."""
 
@@ -87,8 +89,14 @@ class McpSession:
         except Exception as error:
             raise self._failure("be connected to", error) from error
 
-    async def tools(self) -> tuple[mcp_types.Tool, ...]:
-        """What it offers now; it is asked again when it has said that this has changed. Raises as `call`."""
+    async def tools(self, *, anew: bool = False) -> tuple[mcp_types.Tool, ...]:
+        """What it offers. Raises as `call`.
+
+        Args:
+            anew: Ask it in any case, as not every server tells of changes; else only if it has told of one.
+        """
+        if anew:
+            self._tools = None
         while (tools := self._tools) is None:
             before = self._changes_count
             tools = await self._ask("list its tools", self._list)
@@ -211,12 +219,18 @@ class McpSession:
         """Hear of changes of its tools from a server that tells them to subscribers."""
         if client.protocol_version not in MODERN_PROTOCOL_VERSIONS:
             return
-        try:
-            async with client.listen(tools_list_changed=True) as changes:
-                async for _ in changes:
-                    self._changed()
-        except (MCPError, SubscriptionLost, RuntimeError):
-            return  # it does not tell them
+        while True:
+            try:
+                async with client.listen(tools_list_changed=True) as changes:
+                    async for _ in changes:
+                        self._changed()
+            except SubscriptionLost:
+                self._changed()  # what has happened meanwhile nobody will tell
+                await asyncio.sleep(LISTEN_AGAIN_S)
+            except MCPError:
+                return  # it does not tell them
+            else:
+                return
 
     async def _heard(self, message: Any) -> None:
         """Hear what a server says unasked; all but changes of its tools is ignored."""
