@@ -107,6 +107,8 @@ class Resumed(Event):
     """The node that has waited; empty if none has."""
     delta: dict[str, Any]
     """What the answer wrote, if a person was asked."""
+    refusal: GreenroomError | None = None
+    """Why the node does not call its tool, if a person was asked that and said no."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -305,7 +305,8 @@ def _entry_events(
             assert entry.cursor.pause is not None
             yield facts.Paused(**base, pause=entry.cursor.pause)
         case EntryKind.RESUMED:
-            yield facts.Resumed(**base, node=entry.node or "", delta=_delta(entry, schema))
+            refusal = None if entry.error is None else GreenroomError.from_info(entry.error)
+            yield facts.Resumed(**base, node=entry.node or "", delta=_delta(entry, schema), refusal=refusal)
         case EntryKind.BRANCHED | EntryKind.RESTORED:
             yield _return(base, entry, schema)
         case EntryKind.TURN_FINISHED:

@@ -9,6 +9,7 @@ from typing import TextIO
 
 import msgspec
 
+from graphs.errors import GreenroomError
 from graphs.journal import Pause, PauseKind
 from graphs.threads import path_of
 from runtime.documents import event_document, plain
@@ -115,6 +116,8 @@ def _interruption(event: Branched | Restored | Paused | Resumed) -> str:
             return f"restored to {event.origin[0]} at {event.origin[1]}"
         case Paused(pause=pause):
             return f"{pause.node} paused: {_waits_for(pause)}" if pause.node else f"paused: {_waits_for(pause)}"
+        case Resumed(refusal=GreenroomError() as refusal):
+            return f"{event.node} resumed: {refusal.message}"
         case Resumed():
             answer = f": {_short(event.delta)}" if event.delta else ""
             return f"{event.node} resumed{answer}" if event.node else "resumed"

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from actors.errors import ToolUnavailable
 from graphs.errors import ApprovalRefused
 from graphs.journal import EntryKind
-from runtime import END, START, Graph, Pause, PauseKind, StateInvalid, ThreadState, append
+from runtime import END, START, Graph, Pause, PauseKind, Resumed, StateInvalid, ThreadState, append
+from runtime.cli.facts import describe
 from tests.component.actors_kit import COMPLETED, FAILED, STARTED, failed_step, history, runtime, step
 
 
@@ -104,6 +105,9 @@ async def test_a_refusal_fails_the_node_without_a_call() -> None:
         assert result.error.fields == {"tool": "pay", "node": "pay", "reason": "too much"}
         assert paid == []
         assert await history(rt, session.thread) == [STARTED, PAUSED, RESUMED, FAILED]
+        (resumed,) = [event async for event in thread.events(after=2) if isinstance(event, Resumed)]
+        assert resumed.refusal is not None
+        assert describe(resumed) == "pay resumed: the call of tool pay was refused: too much"
 
 
 async def test_a_refusal_goes_where_errors_go() -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,20 @@ def behind(port: int, **options: Any) -> McpServer:
     return McpServer(name="odd", url=f"http://127.0.0.1:{port}/mcp", connect_timeout_s=START_S, **options)
 
 
-@pytest.fixture(params=["stdio", "http"])
-def odd(request: pytest.FixtureRequest) -> Iterator[Odd]:
-    """Makes the misbehaving server, with options, by either way."""
-    if request.param == "stdio":
-        yield stdio
-        return
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Where the misbehaving server is, for tests that do not end it."""
     port = free_port()
     with serving(port):
-        yield lambda **options: behind(port, **options)
+        yield port
+
+
+@pytest.fixture(params=["stdio", "http"])
+def odd(request: pytest.FixtureRequest) -> Odd:
+    """Makes the misbehaving server, with options, by either way."""
+    if request.param == "stdio":
+        return stdio
+    return partial(behind, request.getfixturevalue("port"))
 
 
 @pytest.fixture
