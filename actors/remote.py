@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import pkgutil
@@ -152,6 +153,9 @@ class _RayProcess:
         await process.start()
         listener = SocketListener(process.mailbox)
         await listener.open()
+        # All that was imported stays: a collection that looked through it would hold everything up for 0.1 s.
+        gc.collect()
+        gc.freeze()
         self._process, self._listener = process, listener
         return process
 
