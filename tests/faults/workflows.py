@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel
 
+from actors.remembered import LARGE_STATE_BYTES
 from graphs.errors import BusinessRuleViolation
 from graphs.messages import Message
 from runtime import END, START, Graph, add, add_messages, append, tool
@@ -114,6 +115,34 @@ async def submitted_turns(client: AsyncClient) -> list[ThreadResult]:
     session = await client.session("w", id=SESSION)
     threads = [await session.submit({"text": str(number)}) for number in range(3)]
     return [await thread.result() for thread in threads]
+
+
+def conversation() -> list[Graph]:
+    """A state so long that who has had it is sent only what is new, and goes from executor to executor."""
+    g = Graph("w", state=Board)
+
+    async def reply(state: Board) -> dict[str, Any]:
+        return {"notes": f"{len(state.notes)}{state.text}", "points": 1}
+
+    async def close(state: Board) -> dict[str, Any]:
+        return {"notes": f"closed with {len(state.notes)}"}
+
+    g.node(reply)
+    g.tool("count", tool="calculator", arguments={"expression": "{points} * 2"}, into="n")
+    g.node(close)
+    g.edge(START, "reply")
+    g.edge("reply", "count")
+    g.edge("count", "close")
+    g.edge("close", END)
+    return [g]
+
+
+def long_turns(durability: str) -> Drive:
+    async def drive(client: AsyncClient) -> list[ThreadResult]:
+        session = await client.session("w", id=SESSION)
+        return [await session.run({"text": text * LARGE_STATE_BYTES}, durability=durability) for text in "123"]
+
+    return drive
 
 
 def loop() -> list[Graph]:
@@ -577,6 +606,8 @@ SCENARIOS: dict[str, Scenario] = {
     "chain": Scenario(chain, two_turns()),
     "async chain": Scenario(chain, two_turns("async")),
     "chain on exit": Scenario(chain, two_turns("exit")),
+    "long conversation": Scenario(conversation, long_turns("sync")),
+    "long conversation on exit": Scenario(conversation, long_turns("exit")),
     "queued turns": Scenario(lambda: [line(Graph("w", state=Board), "a", "b", takes_s=0.02)], submitted_turns),
     "loop": Scenario(loop, one_turn),
     "retry": Scenario(retried, one_turn),
