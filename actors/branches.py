@@ -64,14 +64,20 @@ class Branches:
             raise
         await opened.run.close(at_rest=True)
 
-    async def cancel(self, parent: BranchParent, fork: Fork, reason: str) -> Usage:
+    async def cancel(self, parent: BranchParent, fork: Fork, reason: str, with_thread: str = "") -> Usage:
         """Cancel all branches of `fork`, and record that; those that are over stay as they are.
+
+        Args:
+            parent: The thread that has forked.
+            fork: The fork.
+            reason: Why.
+            with_thread: The thread that is cancelled, if they are because of that: `parent`, or one above it.
 
         Returns:
             Tokens they have used.
         """
         running = self._run(parent, fork)
-        await running.cancel_all(reason)
+        await running.cancel_all(reason, with_thread)
         return running.usage
 
     def _run(self, parent: BranchParent, fork: Fork) -> ForkRun:

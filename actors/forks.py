@@ -128,10 +128,10 @@ class ForkRun:
         if at_rest:
             await self._release()
 
-    async def cancel_all(self, reason: str) -> None:
-        """Cancel every branch that is not over."""
+    async def cancel_all(self, reason: str, with_thread: str) -> None:
+        """Cancel every branch that is not over. `with_thread`: see `CancelThread`."""
         await self._place(range(len(self._ids)))
-        await self._stop(list(self._hosts), reason)
+        await self._stop(list(self._hosts), reason, with_thread)
         await self._release()
 
     async def pause(self, asked: Pause) -> None:
@@ -181,6 +181,8 @@ class ForkRun:
         assert done.error is not None
         if done.error.fields.get("reason") == self._unwanted:
             return []  # before a crash this fork went on without it, and what made it do so comes again
+        if "with_thread" in done.error.fields:  # nor is this thread to go on: it was being cancelled before a crash
+            return [FailFork(done.error)]
         return self._join.failed_with(index, done.error)
 
     def _note_pause(self, index: int, pause: Pause) -> list[JoinCommand]:
@@ -284,8 +286,10 @@ class ForkRun:
         except BusinessRuleViolation:
             return  # it is over, or paused already
 
-    async def _stop(self, indices: list[int], reason: str) -> None:
-        requests = [CancelThread(thread_id=self._ids[index], reason=reason) for index in indices]
+    async def _stop(self, indices: list[int], reason: str, with_thread: str = "") -> None:
+        requests = [
+            CancelThread(thread_id=self._ids[index], reason=reason, with_thread=with_thread) for index in indices
+        ]
         stopped = await asyncio.gather(
             *(self._ask(index, request, Stopped) for index, request in zip(indices, requests, strict=True))
         )

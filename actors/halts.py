@@ -7,11 +7,11 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from actors.errors import ActiveElsewhere, DestinationDied
 from actors.network import SUPERVISOR
 from actors.patience import patiently
 from actors.ports import Head, SessionRepository
-from actors.protocol import ChangeSession, Done, FetchHosts, HaltThread, Hosts, TimerSet
+from actors.protocol import ChangeSession, HaltThread, TimerSet
+from actors.roots import Roots
 from actors.thread_services import ThreadServices
 from graphs.journal import PauseKind
 from graphs.sessions import Session, SessionState
@@ -27,14 +27,20 @@ class Halts:
 
     Args:
         services: What threads need of the host.
+        roots: The way to root threads.
         sessions: Where sessions are recorded.
         go_on: Has this host go on with a root thread; returns when a pause of its session is recorded to be over.
     """
 
     def __init__(
-        self, services: ThreadServices, sessions: SessionRepository, go_on: Callable[[str], Awaitable[None]]
+        self,
+        services: ThreadServices,
+        roots: Roots,
+        sessions: SessionRepository,
+        go_on: Callable[[str], Awaitable[None]],
     ) -> None:
         self._services = services
+        self._roots = roots
         self._sessions = sessions
         self._go_on = go_on
         self._under_way: set[asyncio.Task[None]] = set()
@@ -97,29 +103,11 @@ class Halts:
                 halted = [main, *(head.thread.id for head in others if head.cursor.is_open)]
             case _:
                 halted = []
-        await asyncio.gather(*(self._halt(thread_id, session) for thread_id in halted))
+        requests = (HaltThread(thread_id=thread_id, session=session) for thread_id in halted)
+        await asyncio.gather(*(self._roots.ask(request.thread_id, request) for request in requests))
         if session.state is SessionState.ACTIVE:
             await self._wake(main, heads)
         await self._sessions.settle(session)
-
-    async def _halt(self, thread_id: str, session: Session) -> None:
-        """Have a root thread rest, wherever it is."""
-        services, suspect = self._services, ""
-
-        async def ask() -> None:
-            nonlocal suspect
-            head = await services.journal.head(thread_id)
-            host, lost = services.host, ""
-            if head is not None and head.host not in ("", services.host):
-                known = (await services.network.ask(SUPERVISOR, FetchHosts(suspect=suspect), Hosts)).hosts
-                host, lost = (head.host, "") if head.host in known else (services.host, head.host)
-            try:
-                await services.network.ask(host, HaltThread(thread_id=thread_id, session=session, lost=lost), Done)
-            except (DestinationDied, ActiveElsewhere) as error:
-                suspect = host
-                raise DestinationDied(error.message, destination=host) from error  # to look where it is now
-
-        await patiently(services.clock, ask)
 
     async def _wake(self, main: str, heads: Sequence[Head]) -> None:
         """Have this host go on with all that may; the store says what is open, should it die meanwhile."""

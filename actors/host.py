@@ -40,6 +40,7 @@ from actors.protocol import (
     decode_request,
     encode,
 )
+from actors.roots import Roots
 from actors.session import SessionActor
 from actors.thread import ThreadActor
 from actors.thread_services import ThreadServices
@@ -57,8 +58,8 @@ class _Branch:
 
     task: asyncio.Task[BranchDone] | None = None
     actor: ThreadActor | None = None
-    cancelled: str | None = field(default=None)
-    """Why it is to be cancelled, if that was asked before it was loaded."""
+    cancelled: CancelThread | None = field(default=None)
+    """How it is to be cancelled, if that was asked before it was loaded."""
     paused: Pause | None = field(default=None)
     """How it is to be paused, likewise."""
 
@@ -76,7 +77,8 @@ class Host:
         self._services = services
         self._repository = sessions
         self._admission = Admission(services.host, capacity, services.clock)
-        self._halts = Halts(services, sessions, self._go_on)
+        self._roots = Roots(services.host, services.journal, services.network, services.clock)
+        self._halts = Halts(services, self._roots, sessions, self._go_on)
         self._sessions: dict[str, SessionActor] = {}
         """Id of a root thread -> who runs it."""
         self._branches: dict[str, _Branch] = {}
@@ -259,7 +261,7 @@ class Host:
                 return actor.branch_done()
             await actor.resume()
         if branch.cancelled is not None:
-            actor.cancel(branch.cancelled)
+            actor.cancel(branch.cancelled.reason, branch.cancelled.with_thread)
         if branch.paused is not None:
             await actor.pause(branch.paused)
         await actor.run()
@@ -298,29 +300,36 @@ class Host:
 
     async def _cancel(self, request: CancelThread) -> Usage:
         """Cancel a turn; the tokens it has used are returned when that is recorded."""
-        thread_id, reason = request.thread_id, request.reason
+        thread_id = request.thread_id
         if is_root(thread_id):
             with self._used(await self._root(thread_id), request.lost) as actor:
-                await actor.cancel(request.turn, reason)
+                await actor.cancel(request.turn, request.reason)
             return Usage()
         head = None if thread_id in self._branches else await self._services.journal.head(thread_id)
         branch = self._branches.get(thread_id)
         if branch is not None and branch.task is not None:
-            branch.cancelled = reason
+            branch.cancelled = request
             if branch.actor is not None:
-                branch.actor.cancel(reason)
+                branch.actor.cancel(request.reason, request.with_thread)
             await asyncio.wait([branch.task])
             return branch.actor.usage if branch.actor is not None else Usage()
         if head is None:
             return Usage()
         if not head.cursor.status.finished:
-            return await patiently(self._services.clock, self._cancel_here, head.thread, request)
+            try:
+                usage = await patiently(self._services.clock, self._cancel_here, head.thread, request)
+            except Fenced:  # those above it have just asked for it
+                return await self._cancel(request)
+            if head.cursor.pause is not None and not request.with_thread:
+                root = root_of(thread_id)  # it may be paused, too, and wait for this one
+                await self._roots.ask(root, Adopt(threads=(root,)))
+            return usage
         (end,) = await self._services.journal.read(thread_id, after=head.seq - 1)
         return end.usage if end.kind is EntryKind.TURN_FINISHED else Usage()
 
     async def _cancel_here(self, thread: Thread, request: CancelThread) -> Usage:
         actor = await ThreadActor.activate(thread, self._services, lost=request.lost)
-        actor.cancel(request.reason)
+        actor.cancel(request.reason, request.with_thread)
         await actor.run()
         return actor.usage
 

@@ -80,6 +80,8 @@ class CancelThread(Message, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     turn: int = 1
     """The turn; it is left alone if it is over. A turn that has not begun is cancelled when it is next."""
+    with_thread: str = ""
+    """A thread above it that is cancelled, and it with that."""
     lost: str = ""
 
 
@@ -284,7 +286,6 @@ class Deploy(Message, frozen=True, kw_only=True, omit_defaults=True):
     refs: tuple[str, ...]
     """`id@version` of stored workflows."""
     kinds: tuple[str, ...]
-    """Kinds of executors they need."""
     functions: bytes = b""
     """Packed Python callables they refer to."""
     models: dict[str, ModelSettings] = {}
@@ -309,7 +310,6 @@ class Functions(Message, frozen=True, kw_only=True, omit_defaults=True):
     """What came along with a workflow; empty if nobody has deployed it since the cluster started."""
 
     packed: bytes = b""
-    """Callables."""
     models: dict[str, ModelSettings] = {}
     tools: ToolSettings | None = None
 

@@ -56,7 +56,8 @@ class ThreadActor:
         self._values = services.values.of(thread.id, plan.schema)
         self._op_ids = itertools.count()
         self._carrying: asyncio.Task[None] | None = None
-        self._cancel_reason: str | None = None
+        self._cancelled: ErrorInfo | None = None
+        """Why the turn is cancelled, if it is."""
         self._asked: Pause | None = None
         """How the turn is to be paused, if it is."""
         self.halted: Session | None = None
@@ -112,7 +113,7 @@ class ThreadActor:
     ) -> None:
         """Journal the start of turn `turn`, with its input. `durability` None: as the workflow says."""
         deltas = () if content is None else (content,)
-        self._cancel_reason = None
+        self._cancelled = None
         error: ErrorInfo | None = None
         try:
             state = apply(self.plan.schema, self.state, deltas)
@@ -135,7 +136,7 @@ class ThreadActor:
 
     async def skip_turn(self, turn: int, reason: str) -> None:
         """Journal turn `turn`, which has not begun, as cancelled, in one append; its input is not written."""
-        error = _cancelled(reason)
+        error = Cancelled.because(reason)
         cursor = await self._after(planner.TurnStarted(turn, error=error), self.state)
         await self._append(EntryKind.TURN_STARTED, cursor, keep=True)
         await self._finish(ThreadState.CANCELLED, error)
@@ -162,13 +163,13 @@ class ThreadActor:
             state, deltas = self.plan.schema.apply(state, small), (delta,)
         cursor = await self._after(planner.Resumed(self.usage, refusal), state)
         fields: dict[str, Any] = {"deltas": deltas, "node": self.cursor.node, "operation_id": operation_id}
-        paused = self.halted is not None and self.halted.state is SessionState.PAUSED
-        await self._append(EntryKind.RESUMED, cursor, state, keep=paused, error=refusal, **fields)
+        halted = self.halted if self.halted is not None and self.halted.state is SessionState.PAUSED else None
+        await self._append(EntryKind.RESUMED, cursor, state, keep=halted is not None, error=refusal, **fields)
         self.state = state
         if write:
             self._course.wrote([small], deltas)
-        if self.halted is not None and paused:
-            await self._pause(with_session(self.halted))
+        if halted is not None:
+            await self._pause(with_session(halted))
 
     async def branch_off(self, entry: JournalEntry, deltas: tuple[bytes, ...], usage: Usage, *, inner: bool) -> None:
         """Journal the start of a what-if branch, which goes on where its base was after `entry`; see `Branched`."""
@@ -198,7 +199,7 @@ class ThreadActor:
             GreenroomError: Something cannot be done right now (see `actors.patience`): activate it again.
         """
         carrying = self._carrying = asyncio.create_task(self._carry(), name=f"thread {self.thread.id}")
-        if self._cancel_reason is not None:
+        if self._cancelled is not None:
             carrying.cancel()
         try:
             await asyncio.wait([carrying])
@@ -207,14 +208,14 @@ class ThreadActor:
             await asyncio.wait([carrying])
             _retrieve(carrying)
             raise
-        if self._cancel_reason is None or not carrying.cancelled():
+        if self._cancelled is None or not carrying.cancelled():
             carrying.result()
-        if self._cancel_reason is not None:
-            await self._record_cancellation(self._cancel_reason)
+        if self._cancelled is not None:
+            await self._record_cancellation(self._cancelled)
 
-    def cancel(self, reason: str) -> None:
-        """Make `run` stop where it is, record the turn as cancelled and return."""
-        self._cancel_reason = reason
+    def cancel(self, reason: str, with_thread: str = "") -> None:
+        """Make `run` stop where it is, record the turn as cancelled and return. `with_thread`: see `CancelThread`."""
+        self._cancelled = Cancelled.because(reason, with_thread)
         if self._carrying is not None:
             self._carrying.cancel()
 
@@ -275,8 +276,7 @@ class ThreadActor:
         cursor = await self._after(planner.Paused(pause), self.state)
         await self._append(EntryKind.PAUSED, cursor, node=pause.node or None)
 
-    async def _record_cancellation(self, reason: str) -> None:
-        error = _cancelled(reason)
+    async def _record_cancellation(self, error: ErrorInfo) -> None:
         while not self.cursor.status.finished:
             try:
                 await self._give_up(ThreadState.CANCELLED, error)
@@ -288,8 +288,9 @@ class ThreadActor:
     async def _give_up(self, status: ThreadState, error: ErrorInfo) -> None:
         """End the turn where it is, and what runs below it first."""
         if self.cursor.fork is not None:
-            reason = error.fields.get("reason", error.message)
-            self.usage += await self.services.branches.cancel(self._as_parent(), self.cursor.fork, reason)
+            reason, above = error.fields.get("reason", error.message), error.fields.get("with_thread", self.thread.id)
+            above = above if status is ThreadState.CANCELLED else ""
+            self.usage += await self.services.branches.cancel(self._as_parent(), self.cursor.fork, reason, above)
         await self._finish(status, error)
 
     def turn_done(self, known_seq: int | None = None) -> TurnDone:
@@ -353,7 +354,7 @@ class ThreadActor:
     async def _cut_off(self, kind: str, asked: asyncio.Task[SegmentDone | None]) -> None:
         """End a segment in the middle of its step; if the turn is cancelled, the steps before that are recorded."""
         try:
-            if self._cancel_reason is not None:
+            if self._cancelled is not None:
                 await self.services.executors.end(self.thread.id, self.epoch, now=True)
                 await asyncio.wait([asked], timeout=CUT_OFF_S)
         finally:
@@ -398,6 +399,9 @@ class ThreadActor:
         await self._write((), self.state, self.usage)  # branches begin with what is written
         joined = await self._join(fork)
         if joined is None:
+            return
+        if joined.error is not None and "with_thread" in joined.error.fields:  # it was being cancelled before a crash
+            await self._record_cancellation(Cancelled.below(joined.error, self.thread.id))
             return
         state, error = self.state, joined.error
         try:
@@ -488,10 +492,6 @@ class ThreadActor:
         loaded = await replay(journal, head.thread, schema_of, base=base)
         self.seq, self.cursor, self.state, self.usage = loaded.seq, loaded.cursor, loaded.state, loaded.usage
         self._course.replaced([self.plan.schema.decode_delta(delta) for delta in loaded.turn_deltas])
-
-
-def _cancelled(reason: str) -> ErrorInfo:
-    return Cancelled(f"cancelled: {reason}", reason=reason).info()
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

@@ -147,4 +147,16 @@ class BranchFailed(DomainError):
 
 
 class Cancelled(DomainError):
-    """The thread was cancelled. Fields: `reason`."""
+    """The thread was cancelled. Fields: `reason`, and `with_thread` if it was because of one above it."""
+
+    @classmethod
+    def because(cls, reason: str, with_thread: str = "") -> ErrorInfo:
+        """It as data."""
+        fields = {"with_thread": with_thread} if with_thread else {}
+        return cls(f"cancelled: {reason}", reason=reason, **fields).info()
+
+    @classmethod
+    def below(cls, error: ErrorInfo, thread_id: str) -> ErrorInfo:
+        """Why a thread is cancelled, of which one below was, with `error`."""
+        above = error.fields["with_thread"]
+        return cls.because(error.fields["reason"], "" if above == thread_id else above)

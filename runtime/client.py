@@ -20,7 +20,6 @@ from actors.catalog import Catalog
 from actors.errors import ActiveElsewhere, DestinationDied
 from actors.network import SUPERVISOR
 from actors.protocol import (
-    Adopt,
     Answer,
     AwaitTurn,
     BranchThread,
@@ -52,7 +51,6 @@ from graphs.threads import (
     ThreadFactory,
     ThreadPriority,
     ThreadState,
-    is_root,
     main_thread_id,
     root_of,
     session_of,
@@ -81,7 +79,6 @@ HostRequest = (
     | Answer
     | PauseThread
     | ResumeThread
-    | Adopt
     | BranchThread
     | RestoreThread
     | ChangeSession
@@ -398,9 +395,6 @@ class AsyncClient:
         """Have a turn of a thread cancelled; returns when that is recorded."""
         request = CancelThread(thread_id=thread_id, turn=turn, reason=reason)
         await self._ask_host(await self._home(thread_id), request, Stopped)
-        if not is_root(thread_id):  # those above it may be paused, and have waited for it
-            root = root_of(thread_id)
-            await self._ask_host(await self._home(root), Adopt(threads=(root,)), Done)
 
     async def branch(
         self, thread_id: str, at: int | None, update: Mapping[str, Any] | None, name: str

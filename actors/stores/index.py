@@ -13,6 +13,10 @@ from graphs.threads import MAIN, ThreadState, is_root, path_of
 _OPENING = frozenset({EntryKind.TURN_STARTED, EntryKind.RESUMED, EntryKind.BRANCHED, EntryKind.RESTORED})
 
 
+_WITH = "with_thread"
+"""Field of the error of a thread that was cancelled with one above it."""
+
+
 class Change(StrEnum):
     """What becomes of a root thread."""
 
@@ -49,7 +53,9 @@ def index_change(thread_id: str, entries: Sequence[JournalEntry]) -> IndexChange
     if cursor.status is ThreadState.PENDING:
         return None
     if not is_root(thread_id):
-        return IndexChange(Change.LOOK) if entries[-1].kind is EntryKind.RESUMED else None
+        # Those above it go on with it, or without it. If they are cancelled too, nobody has to look.
+        alone = cursor.status is ThreadState.CANCELLED and cursor.error is not None and _WITH not in cursor.error.fields
+        return IndexChange(Change.LOOK) if alone or entries[-1].kind is EntryKind.RESUMED else None
     main = path_of(thread_id) == MAIN
     begins = main and any(entry.kind is EntryKind.TURN_STARTED and entry.deltas for entry in entries)
     begun = cursor.turn if begins else None

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel
 
+from actors.protocol import CancelThread, Stopped
 from runtime import END, START, Cancelled, Graph, NotFoundError, ThreadFinished, ThreadState, append
 from tests.component.actors_kit import (
     CANCELLED,
@@ -368,3 +369,26 @@ async def test_cancelling_a_turn_that_waits_for_a_place_does_not_wait_for_one() 
         assert await first.status() is ThreadState.RUNNING
         await gate.open()
         await first.result()
+
+
+async def test_threads_above_a_cancelled_one_go_on_though_nobody_asks_for_them() -> None:
+    """The driver that has cancelled it dies before it could ask for anything else."""
+    g = Graph("ask", state=Log)
+    g.fork("split", on_branch_error="skip")
+    g.edge(START, "split")
+    for name in "ab":
+        g.human(name, question="Go on?", answer=str, into="notes")
+        g.edge("split", name)
+        g.edge(name, END)
+    async with runtime() as rt:
+        await rt.deploy(g)
+        session = await rt.session("ask")
+        paused = await session.run({})
+        for index in range(2):
+            request = CancelThread(thread_id=f"{session.thread}.1.{index}", reason="not needed")
+            await rt._ask_host(await rt._home(request.thread_id), request, Stopped)
+        journal = rt.records.store.journal
+        await until(lambda: journal.status(session.thread) is ThreadState.COMPLETED)
+
+        assert paused.status is ThreadState.PAUSED
+        await until(lambda: not journal._index.open)
