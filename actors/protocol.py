@@ -396,19 +396,17 @@ class DescribeCluster(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Ask what runs. Answered by `Cluster`."""
 
 
-class DescribeHost(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """Ask a host what it carries. Answered by `HostDescribed`."""
+class DescribeProcess(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Ask a host or an executor how it is. Answered by `ProcessDescribed`."""
 
 
-class HostDescribed(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """What a host carries."""
+class ProcessDescribed(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Its memory (0: not known); of a host threads whose turns run, those ever run, and turns that wait for a place."""
 
-    threads: int
-    """Threads whose turns run."""
-    threads_total: int
-    """Threads ever run."""
-    waiting: int
-    """Turns that wait for a place."""
+    rss_bytes: int = 0
+    threads: int = 0
+    threads_total: int = 0
+    waiting: int = 0
 
 
 class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -422,14 +420,16 @@ class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     threads: int = 0
     """Threads whose turns run on it, if it is a host; `threads_total`: ever run on it."""
     threads_total: int = 0
+    rss_bytes: int = 0
+    """Its memory; 0: it does not answer in a second."""
 
 
 class Cluster(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """The actor processes of this Greenroom."""
+    """The actor processes but the supervisor, its memory, and turns that wait for a place on a host."""
 
     processes: tuple[ProcessInfo, ...]
     waiting: int = 0
-    """Turns that wait for a place on a host."""
+    supervisor_rss_bytes: int = 0
 
 
 class Done(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -460,7 +460,7 @@ Request = (
     | Redeployed
     | FetchFunctions
     | FetchHosts
-    | DescribeHost
+    | DescribeProcess
     | Place
     | Released
     | FetchPool
@@ -476,7 +476,7 @@ Reply = (
     | ToolsDiscovered
     | Functions
     | Hosts
-    | HostDescribed
+    | ProcessDescribed
     | Placed
     | Pool
     | Cluster

@@ -21,12 +21,15 @@ from actors.executors.log import Recording
 from actors.executors.recorder import Recorder
 from actors.executors.runner import NodeRunner
 from actors.executors.segment import Segment
+from actors.machine import rss_bytes
 from actors.patience import patiently
 from actors.ports import Clock, Journal
 from actors.protocol import (
+    DescribeProcess,
     DiscoverTools,
     Done,
     EndSegment,
+    ProcessDescribed,
     Redeployed,
     Retire,
     RunSegment,
@@ -116,6 +119,8 @@ class Executor:
             case Redeployed(refs=refs):
                 self._services.catalog.forget(refs)
                 return encode(Done())
+            case DescribeProcess():
+                return encode(ProcessDescribed(rss_bytes=rss_bytes()))
             case request:
                 raise BusinessRuleViolation(f"an executor does not handle {type(request).__name__}")
 

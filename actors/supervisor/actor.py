@@ -8,24 +8,25 @@ import logging
 import msgspec
 
 from actors.errors import DestinationDied
+from actors.machine import rss_bytes
 from actors.network import Network
 from actors.ports import Clock, Journal
 from actors.protocol import (
     Cluster,
     Deploy,
     DescribeCluster,
-    DescribeHost,
+    DescribeProcess,
     Done,
     FetchFunctions,
     FetchHosts,
     FetchPool,
     Functions,
-    HostDescribed,
     Hosts,
     Message,
     Place,
     Placed,
     Pool,
+    ProcessDescribed,
     ProcessInfo,
     Redeployed,
     Released,
@@ -39,9 +40,12 @@ from actors.settings import ActorSettings
 from actors.supervisor.adoption import Adoption
 from actors.supervisor.directory import Directory
 from actors.supervisor.fleet import Fleet
-from actors.supervisor.launcher import HOST, Launcher, Shelf
+from actors.supervisor.launcher import Launcher, Shelf
 from actors.supervisor.placement import spread
 from graphs.errors import BusinessRuleViolation
+
+_DESCRIBED_WITHIN_S = 1.0
+"""How long a process is asked how it is: one may be busy with user code that does not let the interpreter go."""
 
 logger = logging.getLogger(__name__)
 
@@ -168,15 +172,20 @@ class Supervisor:
 
     async def _describe(self) -> Cluster:
         infos = await asyncio.gather(*map(self._describe_process, list(self._fleet.processes.values())))
-        return Cluster(processes=tuple(info for info, _ in infos), waiting=sum(waiting for _, waiting in infos))
+        return Cluster(
+            processes=tuple(info for info, _ in infos),
+            waiting=sum(waiting for _, waiting in infos),
+            supervisor_rss_bytes=rss_bytes(),
+        )
 
     async def _describe_process(self, info: ProcessInfo) -> tuple[ProcessInfo, int]:
         """What is known of a process, and how many turns wait there."""
-        if info.kind != HOST:
-            return info, 0
         try:
-            host = await self._network.ask(info.address, DescribeHost(), HostDescribed)
-        except DestinationDied:
+            async with asyncio.timeout(_DESCRIBED_WITHIN_S):
+                seen = await self._network.ask(info.address, DescribeProcess(), ProcessDescribed)
+        except (DestinationDied, TimeoutError):
             return info, 0
-        described = msgspec.structs.replace(info, threads=host.threads, threads_total=host.threads_total)
-        return described, host.waiting
+        described = msgspec.structs.replace(
+            info, threads=seen.threads, threads_total=seen.threads_total, rss_bytes=seen.rss_bytes
+        )
+        return described, seen.waiting

@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 from graphs.errors import ErrorInfo, GreenroomError
 from runtime.cli import (
     acts,
+    bench,
     demo,
     doctor,
     graphs,
@@ -49,6 +50,7 @@ app.command()(services.status)
 app.command()(doctor.doctor)
 app.command()(demo.demo)
 app.command()(run.run)
+app.add_typer(bench.app, name="bench")
 app.add_typer(graphs.app, name="graph")
 for command in (acts.answer, acts.cancel, acts.pause, acts.resume, past.branch, past.history, past.diff, past.promote):
     threads.app.command()(command)

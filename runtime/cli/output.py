@@ -65,6 +65,11 @@ class Output:
         if not self.as_json:
             self._console.print(text, soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """Print a line on standard error that says how it is going; programs do not get it."""
+        if not self.as_json:
+            self._errors.print(text, soft_wrap=True)
+
     def show(self, renderable: RenderableType) -> None:
         """Print something that rich can draw, for people; programs do not get it."""
         if not self.as_json:

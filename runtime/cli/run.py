@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -16,23 +16,17 @@ from rich.text import Text
 
 from graphs.errors import GreenroomError
 from graphs.threads import ThreadState
-from graphs.workflow.builder import GraphBuilder
-from graphs.workflow.node import LlmConfig
 from runtime.cli.facts import EventPrinter, describe, one_line
 from runtime.cli.inputs import run_input
+from runtime.cli.opening import in_process, on_ray
 from runtime.cli.output import ExitCode, JsonFlag, Output
-from runtime.cli.sources import Source, WorkflowArgument, read_deployed, read_source, unknown_workflow
-from runtime.cli.stored import stored_records
+from runtime.cli.sources import Source, WorkflowArgument, read_source, unknown_workflow
 from runtime.client import AsyncClient
-from runtime.config import load_config
 from runtime.documents import as_yaml, result_document
 from runtime.errors import ResultTimeout
 from runtime.events import Event, Paused, Token
 from runtime.handles import AsyncThread
 from runtime.results import ThreadResult
-from runtime.servers import ModelService
-from runtime.services import LocalServices
-from runtime.testing import AsyncLocalRuntime
 
 CANCEL_S = 5.0
 """How long an interrupted command waits for its thread to be cancelled."""
@@ -80,7 +74,8 @@ def run(
     if local and source is None:
         raise unknown_workflow(workflow, [])
     order = _Order(workflow=workflow, source=source, content=content, stream=stream, timeout_s=timeout_s)
-    result, seconds = asyncio.run(_run(order, _in_process(source) if local and source else _on_ray(order), out))
+    opening = in_process(source) if local and source else on_ray(workflow, source)
+    result, seconds = asyncio.run(_run(order, opening, out))
     _show(result, seconds, out, as_line=stream)
     if result.status not in (ThreadState.COMPLETED, ThreadState.PAUSED):
         assert result.error is not None, "a thread that did not complete says why"
@@ -152,43 +147,6 @@ async def cancel(thread: AsyncThread, reason: str) -> None:
     with suppress(TimeoutError, GreenroomError):
         async with asyncio.timeout(CANCEL_S):
             await thread.cancel(reason)
-
-
-@asynccontextmanager
-async def _on_ray(order: _Order) -> AsyncGenerator[AsyncClient, None]:
-    from runtime.runtime import AsyncRuntime  # Ray takes half a second to import
-
-    async with AsyncExitStack() as stack:
-        if order.source is None:  # a wrong name is told before Ray is started
-            records = await stack.enter_async_context(stored_records(load_config()))
-            await read_deployed(order.workflow, records.store.workflows)
-        yield await stack.enter_async_context(AsyncRuntime())
-
-
-@asynccontextmanager
-async def _in_process(source: Source) -> AsyncGenerator[AsyncClient, None]:
-    """A runtime in this process, with the local model server if `source` needs it."""
-    config = load_config()
-    model = source.model() if isinstance(source, GraphBuilder) else source
-    nodes = [node.config for graph in model.family() for node in graph.nodes]
-    asked = {name for node in nodes if isinstance(node, LlmConfig) for name in (node.model, *node.fallbacks)}
-    asked |= {other for name in asked & config.models.keys() for other in config.models[name].fallbacks}
-    served = [name for name, model in config.models.items() if model.provider == "local"]
-    if asked.isdisjoint(served):
-        async with AsyncLocalRuntime() as runtime:
-            yield runtime
-        return
-    with LocalServices(config.home) as services:
-        services.start(ModelService())
-        record = await asyncio.to_thread(services.wait, ModelService.name)
-        endpoint = {
-            "provider": "openai",
-            "base_url": ModelService.base_url(record),
-            "model": "local",
-            "api_key": record.secret,
-        }
-        async with AsyncLocalRuntime(models=dict.fromkeys(served, endpoint)) as runtime:
-            yield runtime
 
 
 def _show(result: ThreadResult, seconds: float, out: Output, *, as_line: bool) -> None:

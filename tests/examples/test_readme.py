@@ -1,4 +1,4 @@
-"""Every block of the README is run, and prints what the text block after it says."""
+"""Every block of the README, and of the pages like it, is run, and prints what the text block after it says."""
 
 from __future__ import annotations
 
@@ -27,13 +27,16 @@ from runtime.servers import MODEL_WHEELS_REMEDY, ModelService, RayService, Valke
 from runtime.services import stop
 
 ROOT = Path(__file__).parents[2]
-LANGUAGES = {"python", "sh", "text", "toml", "yaml"}
+README = "README.md"
+PAGES = {README: {"python", "sh", "text", "toml", "yaml"}, "docs/load-testing.md": {"sh", "yaml"}}
+"""Page -> languages of its blocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """A fenced block."""
 
+    page: str
     language: str
     file: str | None
     """Where the reader puts it: `file=...` behind the language."""
@@ -43,18 +46,18 @@ class Block:
     """The text block that follows, if one does."""
 
 
-def _read_blocks() -> list[Block]:
-    tokens = [token for token in MarkdownIt().parse((ROOT / "README.md").read_text("utf-8")) if token.type == "fence"]
+def _read_blocks(page: str) -> list[Block]:
+    tokens = [token for token in MarkdownIt().parse((ROOT / page).read_text("utf-8")) if token.type == "fence"]
     blocks = []
     for token, following in zip(tokens, [*tokens[1:], None], strict=True):
         language, *options = token.info.split()
         file = dict(option.split("=") for option in options).get("file")
         output = following.content if following is not None and following.info == "text" else None
-        blocks.append(Block(language, file, token.content, token.map[0] + 1, output))
+        blocks.append(Block(page, language, file, token.content, token.map[0] + 1, output))
     return blocks
 
 
-BLOCKS = _read_blocks()
+BLOCKS = [block for page in PAGES for block in _read_blocks(page)]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
 SHELL = [block for block in BLOCKS if block.language == "sh"]
 FILES = [block for block in BLOCKS if block.file is not None and block.language != "toml"]
@@ -64,12 +67,12 @@ RUN = [block for block in SHELL if block not in MAKE + PIP]
 
 
 def _line(block: Block) -> str:
-    return f"line {block.line}"
+    return f"{Path(block.page).stem} line {block.line}"
 
 
 def test_every_block_is_known() -> None:
     """Each block is of a language that is run here, and each text is what the block before it prints."""
-    assert {block.language for block in BLOCKS} == LANGUAGES
+    assert {page: {block.language for block in BLOCKS if block.page == page} for page in PAGES} == PAGES
     outputs = [block.output for block in BLOCKS if block.output is not None]
     assert outputs == [block.text for block in BLOCKS if block.language == "text"]
 
@@ -94,10 +97,12 @@ def test_python_blocks_in_one_event_loop(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Mapping[str, str]]]:
-    """A directory with the README's programs in it, and an environment with a Greenroom of its own."""
+    """A directory with one of the programs of each page, and an environment with a Greenroom of its own."""
     directory = tmp_path_factory.mktemp("reader")
+    for page in PAGES:
+        _place(directory, page).mkdir()
     for block in FILES:
-        (directory / str(block.file)).write_text(block.text)
+        (_place(directory, block.page) / str(block.file)).write_text(block.text)
     home = directory / "home"
     inherited = {
         name: value
@@ -117,15 +122,19 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Map
         stop(home, service, force=True)
 
 
+def _place(directory: Path, page: str) -> Path:
+    return directory / Path(page).stem
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("block", RUN, ids=_line)
 def test_shell_blocks(block: Block, reader: tuple[Path, Mapping[str, str]]) -> None:
-    """Every command succeeds, and the last one prints what the README shows."""
+    """Every command succeeds, and the last one prints what the page shows."""
     directory, environment = reader
 
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block.text],
-        cwd=directory,
+        cwd=_place(directory, block.page),
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -209,14 +218,15 @@ def _chosen(config: Config, like: Mapping[str, Any]) -> dict[str, Any]:
     return pick(config.model_dump(), like)
 
 
-def _inline() -> list[Token]:
-    tokens = MarkdownIt().enable("table").parse((ROOT / "README.md").read_text("utf-8"))
+def _inline(page: str) -> list[Token]:
+    tokens = MarkdownIt().enable("table").parse((ROOT / page).read_text("utf-8"))
     return [child for token in tokens for child in token.children or ()]
 
 
-def test_commands() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_commands(page: str) -> None:
     """Every command that the text names is there."""
-    named = {child.content for child in _inline() if child.type == "code_inline"}
+    named = {child.content for child in _inline(page) if child.type == "code_inline"}
     commands = sorted(name for name in named if name.startswith("greenroom "))
     codes = {name: CliRunner().invoke(app, [*name.split()[1:], "--help"]).exit_code for name in commands}
 
@@ -226,7 +236,7 @@ def test_commands() -> None:
 
 def test_links() -> None:
     """Files that the README points to are there."""
-    links = [str(child.attrGet("href")) for child in _inline() if child.type == "link_open"]
+    links = [str(child.attrGet("href")) for child in _inline(README) if child.type == "link_open"]
     local = [link for link in links if not link.startswith("http")]
 
     assert local

@@ -93,10 +93,19 @@ def test_versions_are_ordered_as_numbers():
 
 
 def test_the_templates():
-    names = ("approval", "digest", "plan-and-execute", "react", "retrieval", "router")
+    names = ("approval", "digest", "load", "plan-and-execute", "react", "retrieval", "router")
     assert WorkflowRegistry().templates == names
     with pytest.raises(NotFoundError, match=r'^no template "digst"; did you mean "digest"\?$'):
         template("digst")
+
+
+def test_the_load_is_valid_and_needs_no_model():
+    graph = template("load")
+
+    assert (
+        validate(graph, functions={}, known_tools=["calculator"], known_models=["scripted"], known_workflows=[]) == []
+    )
+    assert {str(node.node_type) for node in graph.nodes} == {"function", "llm", "tool"}
 
 
 def test_the_digest_is_valid_and_can_be_planned():
