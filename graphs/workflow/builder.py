@@ -243,6 +243,7 @@ class GraphBuilder(GraphDraft):
         max_rounds: int = 10,
         max_concurrency: int = 8,
         on_tool_error: str = "tell",
+        requires_approval: bool = False,
         temperature: float | None = None,
         max_tokens: int | None = None,
         retry: int | RetryPolicy | None = None,
@@ -263,6 +264,7 @@ class GraphBuilder(GraphDraft):
             max_rounds: Answers with calls after the last message of the user; then it has to answer without.
             max_concurrency: Calls of one answer that run at the same time.
             on_tool_error: `tell` (the model reads what went wrong, and goes on) or `fail` (the agent fails).
+            requires_approval: Ask a person before each call; else only before those of tools that say so.
             temperature: As the model takes it; None leaves it to the model.
             max_tokens: Tokens each answer may have.
             retry: See `node`; of the calls of the model.
@@ -293,7 +295,8 @@ class GraphBuilder(GraphDraft):
         )
         self._add(name, asking, retry=retry, timeout_s=timeout_s)
         self._add(calls_of(name), calling)
-        self._add(call_of(name), self._make(CallConfig, label, tools=refs, on_tool_error=on_tool_error))
+        told = {"on_tool_error": on_tool_error, "requires_approval": requires_approval}
+        self._add(call_of(name), self._make(CallConfig, label, tools=refs, **told))
         self._agents.append(name)
 
     def fork(

@@ -109,6 +109,8 @@ class CallConfig(_Config):
     """Tools that may be called, as `LlmConfig.tools` names them."""
     on_tool_error: Literal["tell", "fail"] = "tell"
     """When arguments do not fit or the tool fails: the model is told in place of a result, or the node fails."""
+    requires_approval: bool = False
+    """Whether a person is asked before each call."""
     approve: tuple[str, ...] = ()
     """What models call those of the tools that a person has to allow each time; deploying adds those that say so."""
 

@@ -11,6 +11,7 @@ from graphs.errors import NotFoundError
 from graphs.functions import resolve
 from graphs.journal import END, START
 from graphs.policies import JoinPolicy
+from graphs.results import READER
 from graphs.state.schema import StateSchema
 from graphs.workflow.conditions import Expression, PythonPredicate, compile_condition
 from graphs.workflow.edge import Edge
@@ -100,6 +101,8 @@ class Plan:
         match self.nodes[node_id].config:
             case ToolCallConfig(requires_approval=True):
                 return True
+            case CallConfig(requires_approval=True):
+                return call_in(state).name != READER
             case CallConfig(approve=names) if names:
                 return call_in(state).name in names
             case _:

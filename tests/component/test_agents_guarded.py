@@ -112,6 +112,20 @@ async def _charge(amount: int) -> str:
     raise AssertionError("it was refused")
 
 
+async def test_an_agent_may_ask_before_every_call() -> None:
+    calls = asks(("calculator", {"expression": "2+2"}), ("read_result", {"handle": "none"}))
+    async with runtime(models=models(calls, "Done.")) as rt:
+        waiting = await run(rt, agent_graph("calculator", requires_approval=True))
+        session = await rt.session(id=waiting.thread_id.partition(":")[0])
+        asking = [head for head in await session.threads() if head.cursor.pause and head.cursor.pause.asks]
+        assert [head.cursor.pause.question for head in asking] == [
+            'May the tool calculator be called with {"expression":"2+2"}?'
+        ]
+        await (await rt.thread(asking[0].thread.id)).answer(True)
+        result = await (await rt.thread(waiting.thread_id)).result()
+        assert next(content for role, content in said(result) if role == "tool") == "4"
+
+
 async def test_an_agent_may_fail_by_a_refusal() -> None:
     async with runtime(models=models(asks(("pay", {"amount": 2})), "Done.")) as rt:
         waiting = await paused(rt, on_tool_error="fail")
