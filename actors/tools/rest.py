@@ -38,6 +38,8 @@ MAX_WAIT_S = 30.0
 """Longest wait between two attempts; who asks for more gets no further one."""
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _NO_CONTENT = (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT)
+_COOKIE_CHARACTERS = "!#$%&'()*+/:<=>?@[]^`{|}"
+"""What stands in the value of a cookie as it is, besides letters, digits and `-._~`."""
 _REMEDIES = {401: "check its auth", 403: "check its auth", 404: "check its url and arguments"}
 _backoff = wait_exponential(multiplier=0.25, max=8.0) + wait_random(0.0, 0.25)
 
@@ -116,7 +118,8 @@ class RestExecutor:
             case ApiKeyAuth(place="cookie", name=name, key=key):
                 cookies = [text for header, text in headers if header == "Cookie"]
                 headers = [each for each in headers if each[0] != "Cookie"]
-                headers.append(("Cookie", "; ".join([*cookies, f"{name}={quote(self._secret(key), safe='')}"])))
+                text = quote(self._secret(key), safe=_COOKIE_CHARACTERS)
+                headers.append(("Cookie", "; ".join([*cookies, f"{name}={text}"])))
             case ApiKeyAuth(place="query", name=name, key=key):
                 pair = f"{quote(name, safe='')}={quote(self._secret(key), safe='')}"
                 url += ("&" if urlsplit(url).query else "?") + pair

@@ -31,6 +31,10 @@ from graphs.workflow.template import fields
 
 _SECRET = re.compile(r"secret:[a-z][a-z0-9_]*")
 _TYPES = {str(kind): kind for kind in ParameterType} | {"integer": ParameterType.NUMBER}
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OWN_HEADERS = frozenset(
+    ("host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "idempotency-key")
+)
 _FIELD = re.compile(r"[^\W\d]\w*")
 
 
@@ -188,6 +192,7 @@ class RestTool(ToolData):
             found.append(f"url: {url_problem}")
         for path, text in self._texts():
             found += [f"{path}: {problem}" for problem in self._template_problems(path, text, always)]
+        found += self._name_problems()
         if self.result is not None:
             try:
                 compile_path(self.result)
@@ -201,6 +206,17 @@ class RestTool(ToolData):
             found.append(f"method: {self.method} has no body; use query, or another method")
         found += [f"query_style.{name}: no such query parameter" for name in self.query_style if name not in self.query]
         return found
+
+    def _name_problems(self) -> Iterator[str]:
+        """Names of headers and cookies that are none, or that a request has by itself."""
+        named = [(f"{place}.{name}", name) for place in ("headers", "cookies") for name in getattr(self, place)]
+        if isinstance(self.auth, ApiKeyAuth) and self.auth.place != "query":
+            named.append(("auth.name", self.auth.name))
+        for path, name in named:
+            if not _TOKEN.fullmatch(name):
+                yield f'{path}: "{name}" is no name of a header or cookie'
+            elif not path.startswith("cookies") and name.lower() in _OWN_HEADERS:
+                yield f"{path}: every request has it by itself; drop it"
 
     def _texts(self) -> Iterator[tuple[str, str]]:
         """Every template, with its path."""

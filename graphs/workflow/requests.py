@@ -43,14 +43,18 @@ def request_of(tool: RestTool, arguments: Mapping[str, Any]) -> HttpRequest:
     parts = urlsplit(tool.url)
     path = _path(parts.path, arguments, problems)
     query = list(_pairs(tool.query, arguments, tool.query_style))
-    headers = [(name, text) for name, text in _texts(tool.headers, arguments)]
-    for (name, text), template in zip(headers, (tool.headers[name] for name, _ in headers), strict=True):
-        if _UNPRINTABLE.search(text):
-            problems.append(f"{_blamed(template, name)}: cannot stand in a header; use printable characters of Latin-1")
+    headers = list(_texts(tool.headers, arguments))
     cookies = list(_texts(tool.cookies, arguments))
-    for name, text in cookies:
-        if not _COOKIE.fullmatch(text):
-            problems.append(f"{_blamed(tool.cookies[name], name)}: cannot stand in a cookie; encode it first")
+    problems += [
+        f"{_blamed(tool.headers[name], name)}: cannot stand in a header; use printable characters of Latin-1"
+        for name, text in headers
+        if _UNPRINTABLE.search(text)
+    ]
+    problems += [
+        f"{_blamed(tool.cookies[name], name)}: cannot stand in a cookie; encode it first"
+        for name, text in cookies
+        if not _COOKIE.fullmatch(text)
+    ]
     if problems:
         raise ValidationError(f"{tool.name}: {'; '.join(problems)}", problems=problems, tool=tool.name)
     if cookies:
