@@ -191,7 +191,7 @@ async def test_a_hang_before_the_first_word(server: Server) -> None:
     outcome = await ask(server, hang, timeouts={"first_token_s": 0.3})
 
     check_failed(outcome, ModelUnavailable, "nothing came within 0.3 s")
-    assert outcome.took_s < 5
+    assert outcome.took_s < 15
 
 
 async def test_a_hang_in_the_middle(server: Server) -> None:
@@ -204,7 +204,7 @@ async def test_a_hang_in_the_middle(server: Server) -> None:
     outcome = await ask(server, hang, timeouts={"idle_s": 0.3})
 
     check_failed(outcome, ModelUnavailable, "nothing came for 0.3 s after 3 characters")
-    assert outcome.took_s < 5
+    assert outcome.took_s < 15
 
 
 async def test_malformed_json(server: Server) -> None:
