@@ -51,6 +51,7 @@ bench: $(BENCH_STAMP)  ## Measure beside peers (20 minutes), then write docs/per
 	$(BIN)/python -m benchmarks.storage
 	$(BIN)/python -m benchmarks.wide
 	$(BIN)/python -m benchmarks.table
+	$(BIN)/python -m benchmarks.history
 	$(BIN)/python -m benchmarks.recovery --rounds 2
 	$(BIN)/python -m benchmarks.cold_start
 	$(BIN)/python -m benchmarks.scaling

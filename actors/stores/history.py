@@ -114,9 +114,9 @@ class History:
 
     async def forget(self, before: float) -> int:
         """Take records from before a time out of all indexes; returns how many calls and turns. Counts stay."""
-        gone = 0
-        for number in await self._source.series():
-            while forgotten := await self._source.forget(number, round(before * 1e6), most=_FORGET):
+        gone, limit = 0, round(before * 1e6)
+        for number in await self._source.series() if limit > 0 else ():
+            while forgotten := await self._source.forget(number, limit, most=_FORGET):
                 gone += forgotten
         return gone
 

@@ -25,6 +25,7 @@ from graphs.threads import main_thread_id
 from runtime.results import ThreadResult
 from tests.component.actors_kit import leftovers
 from tests.faults.crashes import DRIVER, PATIENCE_S, STORE, Crash, CrashWorld, Driver, Point, crashing, run
+from tests.faults.recorded import check_history
 from tests.faults.workflows import SCENARIOS, SESSION, Scenario, answer_all
 
 KINDS = ("host", "executor", "supervisor", "store", "driver")
@@ -42,7 +43,7 @@ class Outcome:
     results: list[tuple[Any, ...]] = field(default_factory=list)
     """(turn, status, state, error) of each result the driver got."""
     threads: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
-    """Thread -> (kind, node, status) of its entries."""
+    """Thread -> (kind, node, status, calls of models and tools) of its entries."""
     points: list[Point] = field(default_factory=list)
     is_orphaned: bool = False
     """The driver was gone before all was over, or was told that the store is away: another one found the results."""
@@ -115,7 +116,10 @@ async def journals(world: CrashWorld) -> dict[str, list[tuple[Any, ...]]]:
         started = kinds[EntryKind.TURN_STARTED] + kinds[EntryKind.BRANCHED]
         assert started == head.cursor.turn, head.thread.id  # 0: cancelled before it began
         assert kinds[EntryKind.TURN_FINISHED] == max(1, head.cursor.turn), head.thread.id
-        threads[head.thread.id] = [(entry.kind.value, entry.node, entry.cursor.status.value) for entry in entries]
+        threads[head.thread.id] = [
+            (entry.kind.value, entry.node, entry.cursor.status.value, len(entry.calls)) for entry in entries
+        ]
+    await check_history(world.store, SESSION)
     return threads
 
 

@@ -97,6 +97,29 @@ def chain() -> list[Graph]:
     return [g]
 
 
+def calling() -> list[Graph]:
+    """Models asked by nodes, by a function and in branches, and a tool."""
+    g = Graph("w", state=Board)
+    g.llm("ask", prompt="{text}", into="text")
+    g.tool("sum", tool="calculator", arguments={"expression": "6 * 7"}, into="n")
+
+    @g.node
+    async def own(state: Board, ctx: Any) -> dict[str, Any]:
+        ctx.record_llm("m", prompt="a", text="b", prompt_tokens=3, completion_tokens=4)
+        return {"notes": ["own"]}
+
+    for branch in ("left", "right"):
+        g.llm(branch, prompt=branch, into="notes")
+        g.edge("own", branch)
+        g.edge(branch, "end")
+    g.node(note("end"), name="end")
+    g.edge(START, "ask")
+    g.edge("ask", "sum")
+    g.edge("sum", "own")
+    g.edge("end", END)
+    return [g]
+
+
 def two_turns(durability: str = "sync") -> Drive:
     async def drive(client: AsyncClient) -> list[ThreadResult]:
         session = await client.session("w", id=SESSION)
@@ -602,6 +625,9 @@ SCENARIOS: dict[str, Scenario] = {
     "chain on exit": Scenario(chain, two_turns("exit")),
     "long conversation": Scenario(conversation, long_turns("sync")),
     "long conversation on exit": Scenario(conversation, long_turns("exit")),
+    "calls": Scenario(calling, two_turns()),
+    "async calls": Scenario(calling, two_turns("async")),
+    "calls on exit": Scenario(calling, two_turns("exit")),
     "queued turns": Scenario(lambda: [line(Graph("w", state=Board), "a", "b", takes_s=0.02)], submitted_turns),
     "loop": Scenario(loop, one_turn),
     "retry": Scenario(retried, one_turn),
