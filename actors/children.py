@@ -10,7 +10,8 @@ from actors.catalog import Catalog
 from actors.ports import Clock
 from actors.protocol import BranchDone, RunBranch
 from actors.values import Values
-from graphs.journal import END, Cursor, Fork
+from graphs.budgets import Budget
+from graphs.journal import END, Cursor, Fork, Usage
 from graphs.state.refs import ValueRef
 from graphs.state.schema import StateSchema
 from graphs.threads import Thread, ThreadFactory, ThreadType, child_thread_id
@@ -19,7 +20,7 @@ from graphs.workflow.node import MapConfig, SubworkflowConfig
 from graphs.workflow.plan import RESULT, Plan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class BranchParent:
     """The thread that has forked."""
 
@@ -28,6 +29,14 @@ class BranchParent:
     state: Mapping[str, Any]
     cursor: Cursor
     seq: int
+    usage: Usage
+    """What its turn has used."""
+
+    @property
+    def budget(self) -> Budget | None:
+        """What its turn has left."""
+        budget = self.cursor.budget
+        return None if budget is None else budget.left(self.usage.total_tokens, self.usage.cost)
 
 
 class Children:
@@ -87,6 +96,7 @@ class Children:
             content=None if branch else await self._content(index),
             state=self._base if shares_state else None,
             durability=parent.cursor.durability,
+            budget=parent.budget,
         )
 
     async def writes(self, done: Mapping[int, BranchDone]) -> list[dict[str, Any]]:

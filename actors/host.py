@@ -256,6 +256,7 @@ class Host:
                 stop_at=request.stop_at,
                 steps=request.steps,
                 durability=request.durability,
+                budget=request.budget,
             )
         elif actor.cursor.status is ThreadState.PAUSED and branch.cancelled is None:
             if not goes_on(actor.cursor, services.clock.now()):

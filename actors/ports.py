@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from graphs.history import HistoryQuery, HistoryRecord
-from graphs.journal import Cursor, JournalEntry, ReplaySize, Snapshot
+from graphs.journal import Cursor, JournalEntry, ReplaySize, Snapshot, Usage
 from graphs.sessions import Session, SessionState, UserInteraction
 from graphs.state.refs import ValueRef
 from graphs.state.snapshots import StateSnapshot
@@ -193,6 +193,9 @@ class SessionRepository(Protocol):
 
     async def find_by_id(self, session_id: str) -> Session | None:
         """The session, if there is one."""
+
+    async def used(self, session_id: str) -> Usage:
+        """What the models of all its threads have used."""
 
     async def list(self, *, user_id: str | None = None, limit: int = 100) -> list[Session]:
         """Newest first."""

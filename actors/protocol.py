@@ -8,6 +8,7 @@ import msgspec
 
 from actors.llm.settings import ModelSettings
 from actors.tools.settings import ToolSettings
+from graphs.budgets import Budget
 from graphs.errors import ErrorInfo
 from graphs.journal import Cursor, JournalEntry, Pause, Usage
 from graphs.sessions import Session, SessionState
@@ -37,6 +38,7 @@ class StartTurn(Message, frozen=True, kw_only=True, omit_defaults=True):
     """None: as the workflow says."""
     known_seq: int | None = None
     """Seq of its main thread after which the driver knows the state."""
+    budget: Budget | None = None
     lost: str = ""
 
 
@@ -162,7 +164,7 @@ class Stopped(Message, frozen=True, kw_only=True, omit_defaults=True):
     usage: Usage = Usage()
 
 
-# --- host -> host ---------------------------------------------------------------------------------------------------
+# --- host -> host, host -> executor ----------------------------------------------------------------------------------
 
 
 class RunBranch(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -179,6 +181,7 @@ class RunBranch(Message, frozen=True, kw_only=True, omit_defaults=True):
     state: bytes | None = None
     """The encoded state of `thread.base`, to save reading it."""
     durability: Durability = Durability.SYNC
+    budget: Budget | None = None
     lost: str = ""
 
 
@@ -193,9 +196,6 @@ class BranchDone(Message, frozen=True, kw_only=True, omit_defaults=True):
     usage: Usage = Usage()
     error: ErrorInfo | None = None
     pause: Pause | None = None
-
-
-# --- host -> executor -----------------------------------------------------------------------------------------------
 
 
 class RunSegment(Message, frozen=True, kw_only=True, omit_defaults=True):

@@ -29,12 +29,12 @@ from actors.protocol import (
 from actors.stops import Stops
 from actors.thread import ThreadActor
 from actors.thread_services import ThreadServices
-from actors.turns import WaitingTurns
+from actors.turns import WaitingTurns, interaction_of
 from actors.waiters import Waiters, is_over
 from actors.whatif import begin_branch, check_at_rest, restore
 from graphs.errors import NotFoundError
 from graphs.journal import Cursor, PauseKind
-from graphs.sessions import InteractionType, Session, UserInteraction
+from graphs.sessions import Session, UserInteraction
 from graphs.threads import Thread, ThreadFactory, ThreadPriority, ThreadState, main_thread_id
 
 _T = TypeVar("_T")
@@ -108,14 +108,7 @@ class SessionActor:
         """
         self._turns.check(len(self._accepting))
         self._admission.check()
-        interaction = UserInteraction(
-            interaction_id=request.interaction_id,
-            session_id=self.session.id,
-            interaction_type=InteractionType.USER_REQUEST,
-            content=request.content,
-            timestamp=self._services.clock.now(),
-            durability=request.durability,
-        )
+        interaction = interaction_of(request, self._services.clock.now())
         self._priority = request.priority
         done: asyncio.Future[TurnDone] = asyncio.get_running_loop().create_future()
         turn = await self._uncut(self._accept(interaction, done if request.wait else None, request.known_seq))
@@ -440,7 +433,8 @@ class SessionActor:
                 if (reason := self._stops.why_cancelled(turn)) is not None:
                     await thread.skip_turn(turn, reason)
                 else:
-                    await thread.start_turn(turn, interaction.content, durability=interaction.durability)
+                    budget = await self._turns.budget(interaction, self.session.budget)
+                    await thread.start_turn(turn, interaction.content, durability=interaction.durability, budget=budget)
                 await self._run_turn(thread)
             if not self._goes_on(thread):
                 await self._rest(thread)

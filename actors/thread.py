@@ -20,6 +20,7 @@ from actors.ports import Head
 from actors.protocol import BranchDone, RunSegment, SegmentDone, TurnDone
 from actors.replay import Replayed, apply, base_state, replay, usage_after
 from actors.thread_services import AT_REST_BYTES, ThreadAtRest, ThreadServices
+from graphs.budgets import Budget
 from graphs.errors import Cancelled, ErrorInfo, GreenroomError, NodeError, describe
 from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Pause, Snapshot, Usage, snapshot_due
 from graphs.sessions import Session, SessionState
@@ -110,8 +111,9 @@ class ThreadActor:
         stop_at: str | None = None,
         steps: int = 0,
         durability: Durability | None = None,
+        budget: Budget | None = None,
     ) -> None:
-        """Journal the start of turn `turn`, with its input. `durability` None: as the workflow says."""
+        """Journal the start of turn `turn`, with its input. `durability`, `budget` None: as the workflow says."""
         deltas = () if content is None else (content,)
         self._cancelled = None
         error: ErrorInfo | None = None
@@ -119,9 +121,7 @@ class ThreadActor:
             state = apply(self.plan.schema, self.state, deltas)
         except GreenroomError as failure:  # a reducer refuses the input
             state, deltas, error = self.state, (), failure.info()
-        ends = stop_at if stop_at is not None else self.cursor.stop_at
-        mode = durability if durability is not None else self.plan.graph.durability
-        event = planner.TurnStarted(turn, at, ends, steps, mode, error)
+        event = planner.TurnStarted(turn, at, stop_at, steps, durability, error, budget)
         try:
             cursor = await self._after(event, state)
         except GreenroomError as failure:  # what decides where it begins cannot be read
@@ -438,7 +438,7 @@ class ThreadActor:
                 self._open_fork = None
 
     def _as_parent(self) -> BranchParent:
-        return BranchParent(thread=self.thread, plan=self.plan, state=self.state, cursor=self.cursor, seq=self.seq)
+        return BranchParent(self.thread, self.plan, self.state, self.cursor, self.seq, self.usage)
 
     async def _finish(self, status: ThreadState, error: ErrorInfo | None) -> None:
         event = planner.TurnFinished(status, error)

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from actors.errors import Overloaded
 from actors.ports import SessionRepository
-from graphs.sessions import UserInteraction
+from actors.protocol import StartTurn
+from graphs.budgets import Budget, least
+from graphs.sessions import InteractionType, UserInteraction
 
 MAX_WAITING_TURNS = 1_000
+
+
+def interaction_of(request: StartTurn, at: float) -> UserInteraction:
+    """What is recorded of a request, which came at a time in Unix seconds."""
+    return UserInteraction(
+        interaction_id=request.interaction_id,
+        session_id=request.session.id,
+        interaction_type=InteractionType.USER_REQUEST,
+        content=request.content,
+        timestamp=at,
+        durability=request.durability,
+        budget=request.budget,
+    )
 
 
 class WaitingTurns:
@@ -53,6 +68,13 @@ class WaitingTurns:
         interaction = await self._find(turn)
         self.may_be_more = interaction is not None
         return interaction
+
+    async def budget(self, interaction: UserInteraction, own: Budget | None) -> Budget | None:
+        """What a turn may use: as whoever started it says, and what is left of the session's `own` budget."""
+        if own is not None and self._sessions is not None:
+            used = await self._sessions.used(self._session_id)
+            own = own.left(used.total_tokens, used.cost)
+        return least((own, interaction.budget))
 
     def forget(self) -> None:
         """Only the store knows of any."""

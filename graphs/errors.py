@@ -124,6 +124,10 @@ class RoutingError(DomainError):
     """No edge can be chosen after a node: a condition or a route function failed, or answered outside its path map."""
 
 
+class BudgetExceeded(DomainError):
+    """A turn has used up its budget. Fields: `node` that was not begun, `limit`, what was `used` and is `allowed`."""
+
+
 class StepLimitExceeded(DomainError):
     """A turn ran more steps than `max_steps`; raise it on the graph or end the loop."""
 

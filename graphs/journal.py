@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
+from graphs.budgets import Budget
 from graphs.calls import Call, ModelCall, MonetaryAmount, total_of
 from graphs.errors import ErrorInfo, GreenroomError
 from graphs.packing import pack, unpack
@@ -164,6 +165,8 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether the node, which runs at most once, has been called: it must not be again."""
     caught: ErrorInfo | None = None
     """The failure that led to the node, by an edge for errors."""
+    budget: Budget | None = None
+    """What the turn may use."""
     asks: bool = False
     """Whether a person has to let the node call its tool before it runs."""
 

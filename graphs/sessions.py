@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from graphs.budgets import Budget
 from graphs.errors import IllegalTransition
 from graphs.threads import Durability
 
@@ -70,6 +71,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_at: float = 0.0
     """Unix seconds."""
     updated_at: float = 0.0
+    budget: Budget | None = None
+    """What all its turns may use together; `time_s` and `steps` are those of each."""
 
 
 class InteractionType(StrEnum):
@@ -93,3 +96,5 @@ class UserInteraction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """Unix seconds."""
     durability: Durability | None = None
     """When the steps of its turn are stored; None: as the workflow says."""
+    budget: Budget | None = None
+    """What its turn may use, besides what workflow and session allow."""

@@ -8,6 +8,7 @@ from actors.tools.native import tool
 from graphs.calls import MonetaryAmount
 from graphs.errors import (
     BranchFailed,
+    BudgetExceeded,
     BusinessRuleViolation,
     Cancelled,
     GraphInvalid,
@@ -67,6 +68,7 @@ __all__ = [
     "Branched",
     "BranchesJoined",
     "BranchesStarted",
+    "BudgetExceeded",
     "BusinessRuleViolation",
     "Cancelled",
     "CheckpointType",

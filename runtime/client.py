@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -40,6 +39,7 @@ from actors.protocol import (
     TurnAccepted,
     TurnDone,
 )
+from graphs.budgets import Budget
 from graphs.errors import NotFoundError, StateInvalid, ValidationError
 from graphs.journal import Pause, PauseKind
 from graphs.policies import OnFailure
@@ -62,7 +62,7 @@ from runtime.connection import Connection
 from runtime.deployment import Deployment, prepare, tools_named
 from runtime.handles import AsyncSession, AsyncThread
 from runtime.history import AsyncHistory
-from runtime.home import Home
+from runtime.home import Home, new_id
 from runtime.queues import Item, prepare_queue
 from runtime.records import Records
 from runtime.results import ThreadResult
@@ -195,6 +195,7 @@ class AsyncClient:
         user_id: str = "",
         metadata: Mapping[str, Any] | None = None,
         permissions: Iterable[str] = (),
+        budget: Mapping[str, Any] | None = None,
     ) -> AsyncSession:
         """Begin a session with a workflow, or find one again.
 
@@ -204,6 +205,8 @@ class AsyncClient:
             user_id: Whose session it is.
             metadata: JSON-able values kept with it.
             permissions: What it may call of the tools that require permissions.
+            budget: What all its turns may use together of `tokens` and `cost` (and `currency`), and each of them of
+                `time_s` and `steps`.
 
         Raises:
             NotFoundError: No such workflow or session.
@@ -214,6 +217,7 @@ class AsyncClient:
             return AsyncSession(self, await self._found(await self.records.session(id)))
         context = SessionContext(metadata=dict(metadata or {}), permissions=tuple(permissions))
         session = await self._new_session(workflow, id, user_id, context)
+        session = msgspec.structs.replace(session, budget=Budget.of(budget))
         stored = await self._connection.store.sessions.create(session)
         return AsyncSession(self, Home(stored) if id is None else await self._found(stored))
 
@@ -313,6 +317,7 @@ class AsyncClient:
         content: Mapping[str, Any],
         priority: ThreadPriority | str,
         durability: Durability | str | None,
+        budget: Mapping[str, Any] | None,
         wait: bool,
         expected: type[_Reply],
     ) -> _Reply:
@@ -327,6 +332,7 @@ class AsyncClient:
             interaction_id=new_id(),
             priority=one_of(ThreadPriority, "priority", priority),
             durability=None if durability is None else one_of(Durability, "durability", durability),
+            budget=Budget.of(budget),
             wait=wait,
             known_seq=None if home.known is None else home.known.seq,
         )
@@ -485,8 +491,3 @@ class AsyncClient:
 def _given_up(state: RetryCallState) -> bool:
     """Whether enough was waited for a living host. How long hosts took to answer does not count."""
     return state.idle_for >= HOST_RETRY_S
-
-
-def new_id() -> str:
-    """A random id: 16 characters of lower-case hexadecimal."""
-    return secrets.token_hex(8)

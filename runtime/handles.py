@@ -11,6 +11,7 @@ from actors.ports import Head
 from actors.protocol import Message, TurnAccepted, TurnDone
 from actors.replay import settled
 from graphs.errors import BusinessRuleViolation
+from graphs.journal import Usage
 from graphs.policies import OnFailure
 from graphs.sessions import Session, SessionState
 from graphs.state.snapshots import StateSnapshot
@@ -35,6 +36,7 @@ class Client(PastClient, Protocol):
         content: Mapping[str, Any],
         priority: ThreadPriority | str,
         durability: Durability | str | None,
+        budget: Mapping[str, Any] | None,
         wait: bool,
         expected: type[_Reply],
     ) -> _Reply:
@@ -94,6 +96,7 @@ class AsyncSession:
         *,
         priority: ThreadPriority | str = ThreadPriority.NORMAL,
         durability: Durability | str | None = None,
+        budget: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
     ) -> ThreadResult:
         """Run one turn and wait for its end, or until it is paused for somebody.
@@ -102,6 +105,8 @@ class AsyncSession:
             content: Channel -> value; what it says is written to the state through the reducers.
             priority: Who goes first when the hosts are full.
             durability: When its steps are stored: `sync`, `async` or `exit`; None: as the workflow says.
+            budget: What it may use: some of `tokens`, `cost` (and `currency`), `time_s` and `steps`. A node that would
+                ask a model beyond it, or beyond what its workflow and session allow, fails with `BudgetExceeded`.
             timeout_s: How long to wait; a turn that was accepted runs on afterwards.
 
         Returns:
@@ -114,7 +119,7 @@ class AsyncSession:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                done = await self._client.start_turn(self._home, content, priority, durability, True, TurnDone)
+                done = await self._client.start_turn(self._home, content, priority, durability, budget, True, TurnDone)
                 return await self._client.settled(self._home, done)
         except TimeoutError:
             # Nobody knows whether a host has accepted it by now, or will.
@@ -131,6 +136,7 @@ class AsyncSession:
         *,
         priority: ThreadPriority | str = ThreadPriority.NORMAL,
         durability: Durability | str | None = None,
+        budget: Mapping[str, Any] | None = None,
     ) -> AsyncThread:
         """Start one turn; returns as soon as it is recorded. See `run` for the arguments.
 
@@ -139,7 +145,7 @@ class AsyncSession:
             Overloaded: Too many turns are waiting.
             BusinessRuleViolation: The session has ended.
         """
-        accepted = await self._client.start_turn(self._home, content, priority, durability, False, TurnAccepted)
+        accepted = await self._client.start_turn(self._home, content, priority, durability, budget, False, TurnAccepted)
         return AsyncThread(self._client, accepted.thread_id, turn=accepted.turn)
 
     async def submit_all(
@@ -186,6 +192,10 @@ class AsyncSession:
     async def queues(self) -> list[AsyncQueue]:
         """Its queues, oldest first."""
         return [AsyncQueue(self._client, head.thread.id) for head in await self.threads() if head.thread.is_queue]
+
+    async def usage(self) -> Usage:
+        """What the models of all its threads have used so far, and what it cost as far as prices are known."""
+        return await self._client.records.store.sessions.used(self.id)
 
     async def snapshot(
         self, *, name: str = "", description: str = "", tags: Collection[str] = (), expires_s: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,3 +38,8 @@ class Home:
         if done.thread_id == main_thread_id(self.session.id) and done.status.finished and schema.shared:
             large = done.base_seq is not None or encoded_size(done.state) >= LARGE_STATE_BYTES
             self.known = StateAt(done.seq, state) if large else None
+
+
+def new_id() -> str:
+    """A random id: 16 characters of lower-case hexadecimal."""
+    return secrets.token_hex(8)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from actors.ports import Head
 from actors.protocol import Cluster
 from graphs.history import HistoryRecord, Order
+from graphs.journal import Usage
 from graphs.policies import OnFailure
 from graphs.sessions import Session, SessionState
 from graphs.state.changes import StateChange, StateHistoryEntry
@@ -101,9 +102,15 @@ class SyncClient:
         user_id: str = "",
         metadata: Mapping[str, Any] | None = None,
         permissions: Iterable[str] = (),
+        budget: Mapping[str, Any] | None = None,
     ) -> SessionHandle:
         """See `AsyncClient.session`."""
-        options: dict[str, Any] = {"user_id": user_id, "metadata": metadata, "permissions": permissions}
+        options: dict[str, Any] = {
+            "user_id": user_id,
+            "metadata": metadata,
+            "permissions": permissions,
+            "budget": budget,
+        }
         session = self._run(self._client.session(workflow, id=id, **options))
         return SessionHandle(self, session)
 
@@ -232,10 +239,13 @@ class SessionHandle:
         *,
         priority: ThreadPriority | str = ThreadPriority.NORMAL,
         durability: Durability | str | None = None,
+        budget: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
     ) -> ThreadResult:
         """See `AsyncSession.run`."""
-        running = self._session.run(content, priority=priority, durability=durability, timeout_s=timeout_s)
+        running = self._session.run(
+            content, priority=priority, durability=durability, budget=budget, timeout_s=timeout_s
+        )
         return self._client._run(running)  # noqa: SLF001
 
     def submit(
@@ -244,9 +254,10 @@ class SessionHandle:
         *,
         priority: ThreadPriority | str = ThreadPriority.NORMAL,
         durability: Durability | str | None = None,
+        budget: Mapping[str, Any] | None = None,
     ) -> ThreadHandle:
         """See `AsyncSession.submit`."""
-        submitting = self._session.submit(content, priority=priority, durability=durability)
+        submitting = self._session.submit(content, priority=priority, durability=durability, budget=budget)
         thread = self._client._run(submitting)  # noqa: SLF001
         return ThreadHandle(self._client, thread)
 
@@ -271,6 +282,10 @@ class SessionHandle:
     def queues(self) -> list[QueueHandle]:
         """See `AsyncSession.queues`."""
         return [QueueHandle(self._client, queue) for queue in self._client._run(self._session.queues())]  # noqa: SLF001
+
+    def usage(self) -> Usage:
+        """See `AsyncSession.usage`."""
+        return self._client._run(self._session.usage())  # noqa: SLF001
 
     def snapshot(
         self, *, name: str = "", description: str = "", tags: Collection[str] = (), expires_s: float | None = None

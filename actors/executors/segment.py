@@ -12,11 +12,11 @@ from actors.executors.runner import NodeContext
 from actors.ports import Clock
 from actors.protocol import RunSegment, SegmentDone
 from actors.values import ThreadValues
-from graphs.errors import GreenroomError, OutcomeUnknown, describe
+from graphs.errors import BudgetExceeded, GreenroomError, OutcomeUnknown, describe
 from graphs.journal import EntryKind, JournalEntry, Usage
 from graphs.state.large import small_state
 from graphs.workflow import planner
-from graphs.workflow.node import Node
+from graphs.workflow.node import Node, NodeType
 from graphs.workflow.plan import Plan
 from graphs.workflow.reads import node_reads
 
@@ -118,12 +118,29 @@ class Segment:
     async def _step(self, node: Node) -> None:
         started_at = self._clock.now()
         died = self._request.died if self._seq == self._request.seq else 0
-        if self._cursor.started:
-            attempts: Attempts | None = Attempts(1, error=_unknown(self._context(node, 1)).info())
+        if (exceeded := self._exceeded(node, started_at)) is not None:
+            attempts: Attempts | None = Attempts(1, error=exceeded.info())
+        elif self._cursor.started:
+            attempts = Attempts(1, error=_unknown(self._context(node, 1)).info())
         else:
             attempts = await self._run(node, died + 1)
         if attempts is not None:
             await self._record(node, attempts, started_at)
+
+    def _exceeded(self, node: Node, now: float) -> BudgetExceeded | None:
+        """Why the node must not begin, if the turn has used up its budget."""
+        budget = self._cursor.budget
+        if budget is None:
+            return None
+        used = self._request.usage + self._usage
+        return budget.exceeded(
+            node=node.id,
+            tokens=used.total_tokens,
+            cost=used.cost,
+            steps=self._cursor.steps,
+            now=now,
+            asks=self._kind == NodeType.LLM,
+        )
 
     async def _begin(self, node: Node) -> None:
         """Record for good that the node is about to be called."""

@@ -11,7 +11,8 @@ from actors.stores.checks import changed, completed, no_session, not_over, takes
 from actors.stores.memory_journal import MemoryIndex, MemoryJournal
 from actors.stores.memory_rows import MemoryRows
 from actors.stores.records import INTERACTION, SESSION, open_bytes, open_interaction, open_session, seal_bytes
-from graphs.journal import Cursor, PauseKind
+from actors.stores.rows import used
+from graphs.journal import Cursor, PauseKind, Usage
 from graphs.sessions import Session, SessionState, UserInteraction
 from graphs.threads import ThreadState, is_root, main_thread_id, session_work_id
 
@@ -22,6 +23,7 @@ class MemorySessions:
     def __init__(self, journal: MemoryJournal, index: MemoryIndex, rows: MemoryRows) -> None:
         self._journal = journal
         self._index = index
+        self._rows = rows
         self.records = rows.owners
         """Session id -> sealed session."""
         self.interactions: dict[str, list[bytes]] = {}
@@ -147,6 +149,10 @@ class MemorySessions:
         """The session, if there is one. Raises `CorruptRecord`."""
         blob = self.records.get(session_id)
         return None if blob is None else open_session(session_id, blob)
+
+    async def used(self, session_id: str) -> Usage:
+        """What the models of all its threads have used."""
+        return used(self._rows.used.get(session_id, {}))
 
     async def list(self, *, user_id: str | None = None, limit: int = 100) -> list[Session]:
         """Newest first. Raises `CorruptRecord`."""

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from actors.stores.records import SESSION, THREAD
-from graphs.history import COST, Counter, NewRow, Row, RowKind, Series, is_execution, workflow_of
-from graphs.journal import CorruptRecord, Usage
-from graphs.statistics import DAY_S, HOUR_S, amount
+from graphs.history import NewRow, Row, RowKind, Series, is_execution, workflow_of
+from graphs.journal import CorruptRecord
+from graphs.statistics import DAY_S, HOUR_S
 from graphs.threads import Thread, session_of
 
 _Counts = defaultdict[tuple[str, int], defaultdict[str, int]]
@@ -97,20 +97,6 @@ def _drop(rows: list[Row], row: Row) -> None:
     at = bisect_left(rows, row.id, key=lambda each: each.id)
     if at < len(rows) and rows[at].id == row.id:
         del rows[at]
-
-
-def used(counts: dict[str, int]) -> Usage:
-    """What was counted of calls of models, as usage."""
-    costs = [amount(counts[name], name[len(COST) :]) for name in sorted(counts) if name.startswith(COST)]
-    return Usage(
-        prompt_tokens=counts.get(Counter.PROMPT, 0),
-        completion_tokens=counts.get(Counter.COMPLETION, 0),
-        cached_tokens=counts.get(Counter.CACHED, 0),
-        reasoning_tokens=counts.get(Counter.REASONING, 0),
-        calls=counts.get(Counter.ROWS, 0) - counts.get(Counter.FAILED, 0),
-        priced_calls=counts.get(Counter.PRICED, 0),
-        cost=tuple(costs),
-    )
 
 
 def _thread(thread_id: str, sealed: bytes) -> Thread:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from graphs.history import NewRow, Row, new_rows
-from graphs.journal import EntryKind, JournalEntry
+from graphs.history import COST, Counter, NewRow, Row, new_rows
+from graphs.journal import EntryKind, JournalEntry, Usage
+from graphs.statistics import amount
 from graphs.threads import path_of, session_of
 
 _encoder = msgspec.msgpack.Encoder()
@@ -44,3 +45,17 @@ def of_series(series: int, row_id: int, member: str) -> Row:
     """The row that an entry of `keys.history_series` stands for."""
     thread_id, seq, number = member.rsplit(" ", 2)
     return Row(row_id, series, thread_id, int(seq), int(number))
+
+
+def used(counts: Mapping[str, int]) -> Usage:
+    """What was counted of calls of models, as usage."""
+    costs = [amount(counts[name], name[len(COST) :]) for name in sorted(counts) if name.startswith(COST)]
+    return Usage(
+        prompt_tokens=counts.get(Counter.PROMPT, 0),
+        completion_tokens=counts.get(Counter.COMPLETION, 0),
+        cached_tokens=counts.get(Counter.CACHED, 0),
+        reasoning_tokens=counts.get(Counter.REASONING, 0),
+        calls=counts.get(Counter.ROWS, 0) - counts.get(Counter.FAILED, 0),
+        priced_calls=counts.get(Counter.PRICED, 0),
+        cost=tuple(costs),
+    )

@@ -12,7 +12,9 @@ from actors.stores import keys
 from actors.stores.checks import changed, completed, no_session, not_over, takes_no_turns
 from actors.stores.link import RedisLink
 from actors.stores.records import INTERACTION, SESSION, open_interaction, open_session, seal_bytes
+from actors.stores.rows import used
 from actors.stores.writer import Part, ScriptWriter
+from graphs.journal import Usage
 from graphs.sessions import Session, SessionState, UserInteraction
 from graphs.threads import main_thread_id
 
@@ -134,6 +136,12 @@ class RedisSessions:
         key = keys.session(session_id)
         blob = await self._link.run(lambda: self._link.client.hget(key, _FIELD))
         return None if blob is None else open_session(session_id, blob)
+
+    async def used(self, session_id: str) -> Usage:
+        """What the models of all its threads have used."""
+        found = await self._link.run(lambda: self._link.client.hgetall(keys.session(session_id)))
+        prefix = b"used:"
+        return used({name[len(prefix) :].decode(): int(n) for name, n in found.items() if name.startswith(prefix)})
 
     async def list(self, *, user_id: str | None = None, limit: int = 100) -> list[Session]:
         """Newest first. Raises `CorruptRecord`."""

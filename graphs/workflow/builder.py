@@ -39,6 +39,8 @@ class GraphBuilder(GraphDraft):
         max_steps: Steps one turn may take.
         durability: When steps are stored, unless a call says otherwise: `sync` (before the next step begins), `async`
             (in order, while the next ones run) or `exit` (when the turn ends or pauses).
+        budget: What one turn may use: a mapping with some of `tokens`, `cost` (and `currency`), `time_s` and `steps`. A
+            node that would ask a model beyond it fails with `BudgetExceeded`.
         metadata: Anything else to keep with it; JSON-able.
 
     Raises:

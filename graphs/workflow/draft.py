@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import Annotated, Any, TypeVar, get_origin
 
 import pydantic
@@ -36,6 +37,7 @@ class GraphDraft:
         description: str = "",
         max_steps: int = DEFAULT_MAX_STEPS,
         durability: Durability | str = Durability.SYNC,
+        budget: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
@@ -52,6 +54,7 @@ class GraphDraft:
             state=self.schema.to_spec(),
             max_steps=max_steps,
             durability=durability,
+            budget=_plain(budget or {}),
             metadata=dict(metadata or {}),
         )
         self._nodes: list[Node] = []
@@ -183,3 +186,8 @@ class GraphDraft:
 
     def _error(self, path: str, message: str) -> GraphInvalid:
         return invalid(f'workflow "{self.name}"', [Problem(path, message)])
+
+
+def _plain(budget: Mapping[str, Any]) -> dict[str, Any]:
+    """A budget as graphs hold it: decimals as text."""
+    return {name: str(value) if isinstance(value, Decimal) else value for name, value in budget.items()}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from graphs.budgets import Budget
+from graphs.errors import ValidationError
 from graphs.threads import Durability
 from graphs.workflow.data_tools import AnyDataTool, DataTool
 from graphs.workflow.edge import Edge
@@ -33,11 +35,22 @@ class GraphModel(BaseModel):
     """Steps one turn may take."""
     durability: Durability = Durability.SYNC
     """When steps are stored, unless a call says otherwise."""
+    budget: dict[str, Json] = {}
+    """What one turn may use; see `graphs.budgets.Budget`. Empty: without limit."""
     metadata: dict[str, Json] = {}
     workflows: tuple[GraphModel, ...] = ()
     """Graphs that come along because a map or subworkflow of this one runs them."""
     tools: tuple[AnyDataTool, ...] = ()
     """Tools of its own that are data; they come before others of their names."""
+
+    @field_validator("budget")
+    @classmethod
+    def _check_budget(cls, budget: dict[str, Json]) -> dict[str, Json]:
+        try:
+            Budget.of(budget)
+        except ValidationError as error:
+            raise ValueError(error.message.removeprefix("budget: ")) from None
+        return budget
 
     @property
     def ref(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from graphs.budgets import Budget
 from graphs.errors import ErrorInfo, GreenroomError, RoutingError, StateInvalid, StepLimitExceeded
 from graphs.journal import END, Cursor, Fork, Usage
 from graphs.state.refs import NotLoaded, ValueRef
@@ -34,7 +35,7 @@ class Move:
     def leave(self, cursor: Cursor, source: str, usage: Usage) -> Cursor:
         """Follow the edges that leave `source`."""
         try:
-            targets = _targets(self.plan, cursor, source, self.state, usage)
+            targets = _targets(self.plan, cursor, source, self.state, usage, self.now)
         except GreenroomError as error:
             return _replace(cursor, error=error.info())
         return self.go(cursor, targets, source, usage)
@@ -112,9 +113,17 @@ class Move:
         return Fork(node=node, seq=self.seq, join=node, items=items, opened_at=self.now)
 
 
-def _targets(plan: Plan, cursor: Cursor, source: str, state: Mapping[str, Any], usage: Usage) -> tuple[str, ...]:
+def _is_spent(budget: Budget, cursor: Cursor, usage: Usage, now: float) -> bool:
+    tokens, cost = usage.total_tokens, usage.cost
+    return budget.exceeded(node="", tokens=tokens, cost=cost, steps=cursor.steps, now=now, asks=True) is not None
+
+
+def _targets(
+    plan: Plan, cursor: Cursor, source: str, state: Mapping[str, Any], usage: Usage, now: float
+) -> tuple[str, ...]:
     """Distinct targets of the edges taken after `source`, in edge order; never empty."""
-    context = RouteContext(steps=cursor.steps, turn=cursor.turn, usage=usage)
+    spent = cursor.budget is not None and _is_spent(cursor.budget, cursor, usage, now)
+    context = RouteContext(steps=cursor.steps, turn=cursor.turn, usage=usage, is_spent=spent)
     taken: dict[str, None] = {}
     default: str | None = None
     conditional_taken = False

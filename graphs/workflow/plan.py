@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from graphs.budgets import Budget
 from graphs.errors import NotFoundError
 from graphs.functions import resolve
 from graphs.journal import END, START
@@ -80,6 +81,11 @@ class Plan:
     def ref(self) -> str:
         """`id@version+build`, with `#map` behind it for the plan of an item."""
         return self.pinned or self.graph.ref
+
+    @cached_property
+    def budget(self) -> Budget | None:
+        """What one turn may use."""
+        return Budget.of(self.graph.budget)
 
     def function(self, ref: str) -> Callable[..., Any]:
         """The Python callable called `module:qualname`. Raises `NotFoundError`."""

@@ -12,8 +12,9 @@ from typing import Any, assert_never
 
 import msgspec
 
+from graphs.budgets import Budget, least
 from graphs.errors import ErrorInfo, IllegalTransition
-from graphs.journal import END, START, Cursor, EntryKind, Fork, JournalEntry, Pause, PauseKind, Usage
+from graphs.journal import START, Cursor, EntryKind, Fork, JournalEntry, Pause, PauseKind, Usage
 from graphs.threads import Durability, ThreadState, check_transition
 from graphs.workflow.moves import Move
 from graphs.workflow.node import NodeType
@@ -28,11 +29,15 @@ class TurnStarted:
 
     turn: int
     at: str | None = None
-    stop_at: str = END
+    stop_at: str | None = None
+    """None: where the thread has ended so far."""
     steps: int = 0
-    durability: Durability = Durability.SYNC
+    durability: Durability | None = None
+    """None: as the workflow says."""
     error: ErrorInfo | None = None
     """Why it cannot even begin: the state does not take its input."""
+    budget: Budget | None = None
+    """What it may use, besides what the workflow allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +237,10 @@ def _started(move: Move, cursor: Cursor, event: TurnStarted) -> Cursor:
     begun = Cursor(
         turn=event.turn,
         status=ThreadState.RUNNING,
-        stop_at=event.stop_at,
+        stop_at=event.stop_at if event.stop_at is not None else cursor.stop_at,
         steps=event.steps,
-        durability=event.durability,
+        durability=event.durability if event.durability is not None else move.plan.graph.durability,
+        budget=least((move.plan.budget, event.budget), begun=move.now),
     )
     if event.error is not None:
         return _replace(begun, error=event.error)

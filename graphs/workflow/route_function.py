@@ -23,6 +23,8 @@ class RouteContext:
     """Number of the turn, from 1."""
     usage: Usage = field(default_factory=Usage)
     """Tokens used so far, as far as whoever asks knows them."""
+    is_spent: bool = False
+    """Whether nothing is left of the budget of the turn."""
 
 
 class Sees(StrEnum):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.errors import RoutingError
 from graphs.workflow.problems import unknown
@@ -55,16 +55,10 @@ class MessageContainsParameters(_Parameters):
 
 
 class BudgetParameters(_Parameters):
-    """What may be spent; at least one of the two."""
+    """What may be spent; nothing: the budget of the turn."""
 
     max_tokens: int | None = Field(default=None, ge=0, description="Tokens of language models.")
     max_steps: int | None = Field(default=None, ge=0, description="Steps of this turn.")
-
-    @model_validator(mode="after")
-    def _has_a_limit(self) -> Self:
-        if self.max_tokens is None and self.max_steps is None:
-            raise ValueError("give max_tokens or max_steps")
-        return self
 
 
 def has_tool_calls(state: State, context: RouteContext, *, channel: str | None) -> Answer:
@@ -119,7 +113,9 @@ def message_contains(
 
 
 def budget(state: State, context: RouteContext, *, max_tokens: int | None, max_steps: int | None) -> Answer:
-    """`exceeded` if more was used than a limit, else `within`."""
+    """`exceeded` if more was used than a limit, or nothing is left of the budget of the turn, else `within`."""
+    if max_tokens is None and max_steps is None:
+        return "exceeded" if context.is_spent else "within"
     over_tokens = max_tokens is not None and context.usage.total_tokens > max_tokens
     over_steps = max_steps is not None and context.steps > max_steps
     return "exceeded" if over_tokens or over_steps else "within"

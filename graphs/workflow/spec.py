@@ -66,7 +66,7 @@ _CONFIGS: dict[str, type[pydantic.BaseModel]] = {
 }
 _POLICY = ("join", "deadline_s", "on_branch_error")
 _GRAPH_KEYS = (
-    *("id", "name", "version", "description", "max_steps", "durability", "metadata"),
+    *("id", "name", "version", "description", "max_steps", "durability", "budget", "metadata"),
     *("state", "nodes", "edges", "workflows", "tools"),
 )
 _NODE_KEYS = ("id", "type", "reads", "writes", "retry", "timeout_s", "at_most_once", "position")
@@ -91,9 +91,10 @@ def dump(graph: GraphModel, form: Format = "yaml") -> str:
 
 def to_document(graph: GraphModel) -> dict[str, Any]:
     """The data that `dump` writes."""
-    head = graph.model_dump(mode="json", include={"version", "description", "max_steps", "durability", "metadata"})
+    kept = {"version", "description", "max_steps", "durability", "budget", "metadata"}
+    head = graph.model_dump(mode="json", include=kept)
     document: dict[str, Any] = {"id": graph.id, "name": graph.name, **head}
-    for key, default in (("name", graph.id), ("description", ""), ("metadata", {})):
+    for key, default in (("name", graph.id), ("description", ""), ("budget", {}), ("metadata", {})):
         if document[key] == default:
             del document[key]
     for key in ("max_steps", "durability"):

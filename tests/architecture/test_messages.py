@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -13,6 +14,8 @@ from actors import protocol
 from actors.llm.settings import ModelSettings, Script
 from actors.protocol import Message, decode_reply, decode_request, encode
 from actors.tools.settings import ToolSettings
+from graphs.budgets import Budget
+from graphs.calls import MonetaryAmount
 from graphs.errors import ErrorInfo
 from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Pause, PauseKind, Usage
 from graphs.sessions import Session, SessionContext, SessionState
@@ -29,7 +32,8 @@ SAMPLES: dict[Any, Any] = {
     bool: True,
     bytes: b"\x00\xff",
     float: 1.5,
-    Usage: Usage(prompt_tokens=1, completion_tokens=2, calls=3),
+    Usage: Usage(prompt_tokens=1, completion_tokens=2, calls=3, cost=(MonetaryAmount(amount=Decimal("0.10")),)),
+    Budget: Budget(tokens=3, cost=(MonetaryAmount(amount=Decimal("0.10")),), until=1.5),
     ErrorInfo: ERROR,
     ThreadState: ThreadState.CANCELLED,
     SessionState: SessionState.PAUSED,

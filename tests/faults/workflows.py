@@ -120,6 +120,20 @@ def calling() -> list[Graph]:
     return [g]
 
 
+def budgeted() -> list[Graph]:
+    """The second question is one too many, and an edge for errors goes on without it."""
+    g = Graph("w", state=Board, budget={"tokens": 1})
+    for name in ("ask", "again"):
+        g.llm(name, prompt=name, into="notes")
+    g.node(note("end"), name="end")
+    g.edge(START, "ask")
+    g.edge("ask", "again")
+    g.edge("again", "end", on_error=True)
+    g.edge("end", END)
+    g.edge("again", END)
+    return [g]
+
+
 def two_turns(durability: str = "sync") -> Drive:
     async def drive(client: AsyncClient) -> list[ThreadResult]:
         session = await client.session("w", id=SESSION)
@@ -628,6 +642,7 @@ SCENARIOS: dict[str, Scenario] = {
     "calls": Scenario(calling, two_turns()),
     "async calls": Scenario(calling, two_turns("async")),
     "calls on exit": Scenario(calling, two_turns("exit")),
+    "budget": Scenario(budgeted, one_turn),
     "queued turns": Scenario(lambda: [line(Graph("w", state=Board), "a", "b", takes_s=0.02)], submitted_turns),
     "loop": Scenario(loop, one_turn),
     "retry": Scenario(retried, one_turn),

@@ -107,7 +107,7 @@ def test_an_answer_outside_the_path_map_names_both():
             ["keywords: is missing", 'keyword: no parameter "keyword"; did you mean "keywords"?'],
         ),
         ("message_contains", {"keywords": []}, ["keywords: List should have at least 1 item after validation, not 0"]),
-        ("budget", {}, ["give max_tokens or max_steps"]),
+        ("budget", {"max_tokens": -1}, ["max_tokens: Input should be greater than or equal to 0"]),
         (
             "threshold",
             {"channel": "n", "value": "many"},

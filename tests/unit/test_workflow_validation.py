@@ -212,8 +212,8 @@ def route(function, paths, **parameters):
             ["edges[2].route.path_map: is empty; say where each answer leads"],
         ),
         (
-            route("budget", {"within": "b", "exceeded": "END"}),
-            ["edges[2].route.parameters: give max_tokens or max_steps"],
+            route("budget", {"within": "b", "exceeded": "END"}, max_tokens=-1),
+            ["edges[2].route.parameters.max_tokens: Input should be greater than or equal to 0"],
         ),
     ],
 )
