@@ -24,8 +24,8 @@ def packed_rows(thread_id: str, entries: Sequence[JournalEntry]) -> bytes:
 
 
 def _flat(row: NewRow) -> tuple[object, ...]:
-    """A row as an array; its counts as names and numbers in turn, since a table of Lua has no order."""
-    return (*row[:-1], [part for count in row.counts.items() for part in count])
+    """A row as an array; its counts as names and numbers in turn, these as text: numbers of Lua have 53 bits."""
+    return (*row[:-1], [part for name, number in row.counts.items() for part in (name, str(number))])
 
 
 def of_session(session_id: str, member: str) -> Row:

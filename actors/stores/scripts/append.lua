@@ -105,7 +105,7 @@ if ARGV[6] ~= '' then
       local of_hour = 'gr:history:hour:' .. hour .. ':' .. workflow
       local of_users = 'gr:history:users:' .. day .. ':' .. workflow
       for i = 1, #counts, 2 do
-        local counter, number = counts[i], string.format('%.0f', counts[i + 1])
+        local counter, number = counts[i], counts[i + 1]
         local total = redis.call('HINCRBY', of_day, series .. ' ' .. counter, number)
         redis.call('HINCRBY', of_hour, series .. ' ' .. counter, number)
         redis.call('HINCRBY', of_users, kind .. counter .. ' ' .. user, number)
