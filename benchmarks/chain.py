@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import redis.asyncio
@@ -23,10 +22,11 @@ import typer
 import uvloop
 from pydantic import BaseModel
 
-from benchmarks.harness import progress, save
+from benchmarks.harness import save
 from benchmarks.loads import Load, closed_loop
+from benchmarks.ours import greenroom
 from benchmarks.peers.process import Peer, PeerMissing
-from benchmarks.race import Here, Loads, Racer, Several, race, rows_of, show_race
+from benchmarks.race import Absent, Here, Loads, Racer, Several, race, rows_of, show_race
 from benchmarks.servers import postgres, valkey
 from runtime import END, START, AsyncRuntime, Durability, Graph
 
@@ -93,7 +93,7 @@ class Fsynced(Here):
 
 
 def peers(directory: str, postgres_url: str | None, servers: ExitStack) -> dict[str, Racer]:
-    """The peers whose servers are there."""
+    """The peers, those whose servers are not there too."""
     langgraph = partial(Peer, "benchmarks.peers.langgraph:Chain", nodes=NODES)
     dbos = partial(Peer, "benchmarks.peers.dbos:Chain", nodes=NODES)
     racers: dict[str, Racer] = {
@@ -110,7 +110,7 @@ def peers(directory: str, postgres_url: str | None, servers: ExitStack) -> dict[
     try:
         racers["DBOS PostgreSQL"] = dbos(url=servers.enter_context(postgres(postgres_url)))
     except PeerMissing as error:
-        progress(f"DBOS PostgreSQL: {error}")
+        racers["DBOS PostgreSQL"] = Absent(str(error))
     return racers
 
 
@@ -127,9 +127,7 @@ async def measure(
         url = servers.enter_context(valkey())
         others = await asyncio.to_thread(peers, directory, postgres_url, servers) if with_peers else {}
         async with AsyncExitStack() as stack:
-            runtime = await stack.enter_async_context(
-                AsyncRuntime(home=Path(directory), redis_url=url, models={"default": {"provider": "scripted"}})
-            )
+            runtime = await stack.enter_async_context(greenroom(directory, redis_url=url))
             await runtime.deploy(chain(NODES))
             await closed_loop(partial(one_run, runtime, Durability.SYNC), 16, seconds=seconds)  # every process warm
             racers: dict[str, Racer] = {

@@ -54,6 +54,22 @@ class Here:
         """See `Racer`."""
 
 
+class Absent(Here):
+    """Somebody who cannot take part.
+
+    Args:
+        reason: Why.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(self.start)
+        self._reason = reason
+
+    async def start(self) -> None:
+        """See `Racer`."""
+        raise PeerMissing(self._reason)
+
+
 class Several:
     """Processes of a peer that share the work, as whoever wants more than one core of it would run them.
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.harness import Summary, percentile
 from benchmarks.loads import Load, closed_loop
-from benchmarks.race import race, rows_of
+from benchmarks.race import Absent, race, rows_of
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
@@ -96,3 +96,14 @@ async def test_who_is_slow_is_spared_what_takes_long() -> None:
     )
 
     assert {count: list(by_name) for count, by_name in loads.items()} == {1: ["ours", "theirs"], 64: ["ours"]}
+
+
+async def test_who_is_absent_is_named_and_left_out() -> None:
+    ours = _Counted([1.0])
+
+    loads, missing = await race(
+        {"ours": ours, "theirs": Absent("nothing is installed")}, [1], rounds=1, seconds=0, unit="units"
+    )
+
+    assert missing == {"theirs": "nothing is installed"}
+    assert {count: list(by_name) for count, by_name in loads.items()} == {1: ["ours"]}
