@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from actors.admission import Admission
 from actors.errors import DestinationDied, Fenced
+from actors.facts import ProcessFacts
 from actors.halts import Halts
 from actors.machine import rss_bytes
 from actors.patience import patiently
@@ -271,12 +272,13 @@ class Host:
 
     def _describe(self) -> ProcessDescribed:
         admission = self._admission
-        return ProcessDescribed(
+        facts = ProcessFacts(
             rss_bytes=rss_bytes(),
             threads=admission.running + len(self._branches),
             threads_total=admission.admitted_total + self._branches_total,
             waiting=admission.waiting,
         )
+        return ProcessDescribed(facts=facts)
 
     # --- both -------------------------------------------------------------------------------------------------------
 

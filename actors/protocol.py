@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
+from actors.facts import ProcessFacts
 from actors.llm.settings import ModelSettings
 from actors.tools.settings import ToolSettings
 from graphs.budgets import Budget
@@ -401,12 +402,9 @@ class DescribeProcess(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ProcessDescribed(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """Its memory (0: not known); of a host threads whose turns run, those ever run, and turns that wait for a place."""
+    """How a process is."""
 
-    rss_bytes: int = 0
-    threads: int = 0
-    threads_total: int = 0
-    waiting: int = 0
+    facts: ProcessFacts
 
 
 class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -417,11 +415,8 @@ class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """`supervisor`, `host`, `function`, `llm` or `tool`."""
     pid: int = 0
     node_id: str = ""
-    threads: int = 0
-    """Threads whose turns run on it, if it is a host; `threads_total`: ever run on it."""
-    threads_total: int = 0
-    rss_bytes: int = 0
-    """Its memory; 0: it does not answer in a second."""
+    facts: ProcessFacts = ProcessFacts()
+    """What it says of itself; nothing if it does not answer in a second."""
 
 
 class Cluster(Message, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,6 +12,7 @@ from typing import Any
 from actors.executors.live import LiveReporter
 from actors.executors.log import CallLog, Recording
 from actors.executors.runner import NodeContext, NodeOutput, NodeRunner
+from actors.facts import StepMeter
 from actors.ports import Clock
 from graphs.calls import Call
 from graphs.errors import ErrorInfo, GreenroomError, NodeTimeout, describe
@@ -54,6 +55,7 @@ class StepRunner:
         self._live = live
         self._clock = clock
         self._recording = recording
+        self.meter = StepMeter()
         self._random = random.Random()  # noqa: S311 - spreads retries, guards nothing
 
     def log(self) -> CallLog:

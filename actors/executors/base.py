@@ -21,6 +21,7 @@ from actors.executors.log import Recording
 from actors.executors.recorder import Recorder
 from actors.executors.runner import NodeRunner
 from actors.executors.segment import Segment
+from actors.facts import ProcessFacts
 from actors.machine import rss_bytes
 from actors.patience import patiently
 from actors.ports import Clock, Journal
@@ -120,7 +121,8 @@ class Executor:
                 self._services.catalog.forget(refs)
                 return encode(Done())
             case DescribeProcess():
-                return encode(ProcessDescribed(rss_bytes=rss_bytes()))
+                facts = ProcessFacts(rss_bytes=rss_bytes(), steps=self._steps.meter.counts())
+                return encode(ProcessDescribed(facts=facts))
             case request:
                 raise BusinessRuleViolation(f"an executor does not handle {type(request).__name__}")
 

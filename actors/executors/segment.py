@@ -245,6 +245,8 @@ class Segment:
                     )
                 )
         await self._recorder.add(entries, self._state, total)
+        took_s = self._clock.now() - started_at
+        self._steps.meter.add(took_s, failed=attempts.error is not None, tokens=usage.total_tokens)
 
 
 def _unknown(context: NodeContext) -> OutcomeUnknown:

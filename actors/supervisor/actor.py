@@ -173,19 +173,16 @@ class Supervisor:
     async def _describe(self) -> Cluster:
         infos = await asyncio.gather(*map(self._describe_process, list(self._fleet.processes.values())))
         return Cluster(
-            processes=tuple(info for info, _ in infos),
-            waiting=sum(waiting for _, waiting in infos),
+            processes=tuple(infos),
+            waiting=sum(info.facts.waiting for info in infos),
             supervisor_rss_bytes=rss_bytes(),
         )
 
-    async def _describe_process(self, info: ProcessInfo) -> tuple[ProcessInfo, int]:
-        """What is known of a process, and how many turns wait there."""
+    async def _describe_process(self, info: ProcessInfo) -> ProcessInfo:
+        """A process with what it says of itself."""
         try:
             async with asyncio.timeout(_DESCRIBED_WITHIN_S):
                 seen = await self._network.ask(info.address, DescribeProcess(), ProcessDescribed)
         except (DestinationDied, TimeoutError):
-            return info, 0
-        described = msgspec.structs.replace(
-            info, threads=seen.threads, threads_total=seen.threads_total, rss_bytes=seen.rss_bytes
-        )
-        return described, seen.waiting
+            return info
+        return msgspec.structs.replace(info, facts=seen.facts)

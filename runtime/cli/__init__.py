@@ -30,6 +30,7 @@ from runtime.cli import (
     snapshots,
     threads,
     tools,
+    top,
     workflows,
 )
 from runtime.cli.output import ExitCode, Output
@@ -48,6 +49,7 @@ app.command()(services.up)
 app.command()(services.down)
 app.command()(services.status)
 app.command()(doctor.doctor)
+app.command()(top.top)
 app.command()(demo.demo)
 app.command()(run.run)
 app.add_typer(bench.app, name="bench")

@@ -144,11 +144,11 @@ def seen(cluster: Cluster, *, driver_bytes: int, store_bytes: int) -> Seen:
     for process in cluster.processes:
         if process.kind == "host":
             hosts += 1
-            running += process.threads
+            running += process.facts.threads
         else:
             executors += 1
         if not is_local:
-            memory["hosts" if process.kind == "host" else "executors"] += process.rss_bytes
+            memory["hosts" if process.kind == "host" else "executors"] += process.facts.rss_bytes
     if not is_local:
         memory["supervisor"] += cluster.supervisor_rss_bytes
     memory["store"] += store_bytes

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from actors import protocol
+from actors.facts import ProcessFacts, StepCounts
 from actors.llm.settings import ModelSettings, Script
 from actors.protocol import Message, decode_reply, decode_request, encode
 from actors.tools.settings import ToolSettings
@@ -64,7 +65,10 @@ SAMPLES: dict[Any, Any] = {
     ToolExecutionResult: ToolExecutionResult(success=False, output=[1, "x"], error=ERROR),
     ModelSettings: ModelSettings(name="default", provider="scripted", script=Script(replies=("yes", "no"))),
     ToolSettings: ToolSettings(secrets={"key": "value"}),
-    protocol.ProcessInfo: protocol.ProcessInfo(address="host-1", kind="host", pid=9, node_id="n", threads=1),
+    protocol.ProcessInfo: protocol.ProcessInfo(
+        address="host-1", kind="host", pid=9, node_id="n", facts=ProcessFacts(threads=1, steps=StepCounts(count=2))
+    ),
+    ProcessFacts: ProcessFacts(rss_bytes=5, waiting=3),
 }
 
 

@@ -193,7 +193,7 @@ async def test_more_runs_than_places_wait_in_their_hosts() -> None:
         done = await results
 
         assert cluster.waiting == 14
-        assert {info.threads for info in cluster.processes if info.kind == "host"} == {3}
+        assert {info.facts.threads for info in cluster.processes if info.kind == "host"} == {3}
         assert work.most == 6
         assert [result.state.number for result in done] == list(range(20))
 

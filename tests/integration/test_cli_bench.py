@@ -1,4 +1,4 @@
-"""`greenroom bench load` on Ray: a deployed workflow under load, and nothing of the test left in the store."""
+"""`greenroom bench load` on Ray: a workflow under load, and nothing of the test left in the store; `greenroom top`."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def test_load(drivers: Drivers, tmp_path: Path) -> None:
     greenroom("bench", "load", "under-load", *options, *mixed, *outputs)
     second = json.loads((tmp_path / "result.json").read_text())
     sessions = json.loads(greenroom("sessions", "ls", "--json"))
+    seen = json.loads(greenroom("top", "--interval", "0.2", "--json"))
 
     assert (first["arrived"], first["ended"]["completed"]) == (20, 20)
     assert first["environment"]["actors"] == "Ray"
@@ -52,4 +53,6 @@ def test_load(drivers: Drivers, tmp_path: Path) -> None:
     # The sessions of both tests are gone, but for the one that shows the error.
     left = [session["session_id"] for session in sessions if session["user_id"].startswith("load-")]
     assert left == [error["thread_id"].partition(":")[0]]
+    assert (seen["hosts"], seen["threads"], seen["waiting"]) == (2, 0, 0)
+    assert all(row["memory_bytes"] > 5_000_000 for row in seen["processes"])
     assert "under-load, 10 turns/s (uniform)" in (tmp_path / "report.html").read_text()

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from actors.facts import ProcessFacts
 from actors.llm.settings import Latency
 from actors.protocol import Cluster, ProcessInfo
 from graphs.errors import ValidationError
@@ -180,9 +181,9 @@ def test_searches_that_make_no_sense(fields: dict[str, Any], goal: Goal) -> None
 
 def test_what_a_cluster_shows() -> None:
     processes = (
-        ProcessInfo(address="host-1.1", kind="host", pid=1, threads=3, rss_bytes=10),
-        ProcessInfo(address="host-1.2", kind="host", pid=2, threads=4, rss_bytes=20),
-        ProcessInfo(address="llm-1.3", kind="llm", pid=3, rss_bytes=5),
+        ProcessInfo(address="host-1.1", kind="host", pid=1, facts=ProcessFacts(threads=3, rss_bytes=10)),
+        ProcessInfo(address="host-1.2", kind="host", pid=2, facts=ProcessFacts(threads=4, rss_bytes=20)),
+        ProcessInfo(address="llm-1.3", kind="llm", pid=3, facts=ProcessFacts(rss_bytes=5)),
         ProcessInfo(address="tool-1.4", kind="tool", pid=4),
     )
     cluster = Cluster(processes=processes, waiting=9, supervisor_rss_bytes=7)
@@ -198,7 +199,7 @@ def test_what_a_cluster_shows() -> None:
 
 def test_in_one_process_there_is_one_memory() -> None:
     """Actors that are objects in the driver's process all have its memory, which is counted once."""
-    process = ProcessInfo(address="host-1.1", kind="host", rss_bytes=10)
+    process = ProcessInfo(address="host-1.1", kind="host", facts=ProcessFacts(rss_bytes=10))
 
     found = seen(Cluster(processes=(process,), supervisor_rss_bytes=10), driver_bytes=10, store_bytes=3)
     assert found.memory_bytes == {"driver": 10, "store": 3}
