@@ -36,6 +36,7 @@ from actors.services import Services
 from actors.settings import ActorSettings
 from actors.supervisor.actor import Supervisor
 from actors.supervisor.launcher import HOST, Launcher, Shelf
+from actors.telemetry.metrics import Metrics
 from actors.thread_services import ThreadAtRest, ThreadServices
 from actors.values import Values
 
@@ -126,6 +127,10 @@ class ActorProcess:
         supervisor = Supervisor(settings, world.launcher, world.shelf, network, store.journal, clock, incarnation)
         self._services.register(Supervisor, supervisor, close=supervisor.close)
         await supervisor.start()
+        if settings.metrics_port is not None:
+            metrics = Metrics(settings.metrics_port, supervisor.describe)
+            self._services.register(Metrics, metrics, close=metrics.close)
+            metrics.start()
         if not settings.redis_url.startswith("memory:"):  # what is in memory ends with its process
             retention = Retention(store, settings.retention, clock)
             self._services.register(Retention, retention, close=retention.close)

@@ -60,6 +60,8 @@ class ActorSettings(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, ModelSettings] = {}
     tools: ToolSettings = ToolSettings()
     retention: RetentionSettings = RetentionSettings()
+    metrics_port: int | None = None
+    """Where the supervisor serves metrics on the loopback address; None: nowhere."""
     history: HistorySettings = HistorySettings()
     log_level: str = "WARNING"
     shared_values: str = ""

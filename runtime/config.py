@@ -101,6 +101,13 @@ def _off(value: Any) -> Any:
     return None if value == "off" else value
 
 
+class MetricsConfig(_Section):
+    """What is told to Prometheus."""
+
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    """On the loopback address of the machine of the supervisor; nothing: metrics are not served."""
+
+
 class RetentionConfig(_Section):
     """What is deleted by itself. `off` turns a rule off."""
 
@@ -335,6 +342,7 @@ class Config(BaseSettings):
     """MCP servers, by name."""
     access: AccessConfig = AccessConfig()
     retention: RetentionConfig = RetentionConfig()
+    metrics: MetricsConfig = MetricsConfig()
     history: HistoryConfig = HistoryConfig()
     log_level: LogLevel = "WARNING"
 

@@ -63,6 +63,7 @@ def actor_settings(config: Config, redis_url: str, *, local_model: ModelEndpoint
         },
         models={name: _model_settings(name, model, local_model) for name, model in config.models.items()},
         tools=tool_settings(config),
+        metrics_port=config.metrics.port,
         retention=RetentionSettings(
             sessions_idle_s=None if config.retention.session_days is None else config.retention.session_days * 86_400,
             snapshots_per_thread=config.retention.snapshots_per_thread,

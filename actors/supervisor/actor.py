@@ -120,7 +120,7 @@ class Supervisor:
                 await self._fleet.retire(address)
                 return Done()
             case DescribeCluster():
-                return await self._describe()
+                return await self.describe()
             case _:
                 raise BusinessRuleViolation(f"the supervisor does not handle {type(request).__name__}")
 
@@ -170,7 +170,8 @@ class Supervisor:
         except DestinationDied:
             logger.info("%s is gone; its successor will read the new deployment", address)
 
-    async def _describe(self) -> Cluster:
+    async def describe(self) -> Cluster:
+        """The processes, with what they say of themselves."""
         infos = await asyncio.gather(*map(self._describe_process, list(self._fleet.processes.values())))
         return Cluster(
             processes=tuple(infos),
