@@ -70,6 +70,7 @@ def searched(search: Search, holds) -> Finding:
     return search.finding()
 
 
+@settings(deadline=None)
 @given(limit=RATES, start=RATES, precision=st.floats(0.01, 0.5))
 def test_a_sharp_limit_is_found(limit: float, start: float, precision: float) -> None:
     """However far away it begins: the rate holds, is as close to the limit as was asked for, and that is said."""
@@ -84,6 +85,7 @@ def test_a_sharp_limit_is_found(limit: float, start: float, precision: float) ->
     )
 
 
+@settings(deadline=None)
 @given(limit=RATES, start=RATES, seed=st.integers(0, 10_000), error=st.floats(0, 0.3))
 def test_it_ends_whatever_is_measured(limit: float, start: float, seed: int, error: float) -> None:
     """Measurements that are wrong now and then make it unsure, not endless; and it says no more than it has seen."""

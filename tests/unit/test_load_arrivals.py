@@ -7,7 +7,7 @@ import random
 import statistics
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.load.arrivals import arrival_times_s, caller_starts_s, expected_at_s
@@ -54,6 +54,7 @@ def test_the_seed_decides() -> None:
     assert first != arrivals(Arrivals.POISSON, 5, 1, 10, seed=2)
 
 
+@settings(deadline=None)
 @given(count=st.floats(0, 1e6), rate=RATES, ramp_s=TIMES)
 def test_as_many_are_expected_as_have_come(count: float, rate: float, ramp_s: float) -> None:
     """What is expected at the time of the n-th arrival is n: the integral of the rate, which grows and then stays."""
@@ -63,6 +64,7 @@ def test_as_many_are_expected_as_have_come(count: float, rate: float, ramp_s: fl
     assert expected == pytest.approx(count, rel=1e-6, abs=1e-6 * rate)
 
 
+@settings(deadline=None)
 @given(kind=st.sampled_from(Arrivals), rate=st.floats(0.01, 50), ramp_s=st.floats(0, 20), end_s=st.floats(0, 20))
 def test_they_come_in_order_and_end(kind: Arrivals, rate: float, ramp_s: float, end_s: float) -> None:
     times = arrivals(kind, rate, ramp_s, end_s)

@@ -6,7 +6,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.load.latencies import Latencies, LatencySummary
@@ -33,6 +33,7 @@ def test_none() -> None:
     assert counted.distribution() == []
 
 
+@settings(deadline=None)
 @given(st.lists(SECONDS, min_size=1, max_size=300))
 def test_percentiles_are_exact_to_a_thousandth(values: list[float]) -> None:
     """As those of all values in a list, which would grow: but for a microsecond, and a thousandth."""
@@ -45,6 +46,7 @@ def test_percentiles_are_exact_to_a_thousandth(values: list[float]) -> None:
     assert summary.mean_s == pytest.approx(sum(values) / len(values), rel=2e-3, abs=2e-6)
 
 
+@settings(deadline=None)
 @given(st.lists(SECONDS, min_size=1, max_size=100))
 def test_every_latency_is_in_one_band(values: list[float]) -> None:
     bands = latencies(values).distribution()
