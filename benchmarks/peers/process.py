@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import logging
-import multiprocessing
+import contextlib
 import sys
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from benchmarks.loads import Load, closed_loop
+import msgspec
 
-_Answer = TypeVar("_Answer")
+from benchmarks.loads import Load
+
+_LINE_BYTES = 2**28
+LOAD = "load"
 
 
 class PeerMissing(Exception):
     """A peer, or a server that it needs, is not on this machine."""
+
+
+class PeerFailed(Exception):
+    """A peer did not do what it was asked; its process has said why."""
 
 
 class Contender(Protocol):
@@ -33,87 +36,82 @@ class Contender(Protocol):
         """Stop all that was started."""
 
 
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """To what a peer was asked."""
+
+    result: Any = None
+    missing: str = ""
+    """Why it cannot take part."""
+
+
 class Peer:
-    """A contender in a process of its own.
+    """A contender in a process of its own, which reads what to do from a pipe, line by line, and answers on another.
 
     Args:
         factory: `module:class` of the contender.
-        **options: For its constructor.
+        **options: For its constructor; JSON-able.
     """
 
     def __init__(self, factory: str, **options: Any) -> None:
         self._factory = factory
         self._options = options
-        # Started anew instead of forked: Ray and event loops do not survive a fork.
-        self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Start it.
+        """Start it, and have it do one operation.
 
         Raises:
             PeerMissing: It is not installed.
+            PeerFailed: It could not start.
         """
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            __package__,
+            self._factory,
+            msgspec.json.encode(self._options).decode(),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_LINE_BYTES,
+        )
         try:
-            await self._run(_start, self._factory, self._options)
+            await self._answer()
         except BaseException:
-            self._pool.shutdown()
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
             raise
 
     async def load(self, in_flight: int, seconds: float) -> Load:
         """Measure a closed loop of its operation. See `closed_loop`."""
-        return await self._run(_load, in_flight, seconds)
+        return msgspec.convert(await self.call(LOAD, in_flight, seconds), Load)
 
     async def once(self) -> None:
         """One operation, which nobody measures."""
-        await self._run(_call, "operation", ())
+        await self.call("operation")
 
     async def call(self, method: str, *arguments: Any) -> Any:
-        """Await another method of the contender."""
-        return await self._run(_call, method, arguments)
+        """Await a method of the contender; what it returns is JSON-able."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(ConnectionError):  # the answer says so
+            self._process.stdin.write(msgspec.json.encode([method, arguments]) + b"\n")
+            await self._process.stdin.drain()
+        return await self._answer()
 
     async def close(self) -> None:
         """End its process."""
-        await self._run(_close)
-        self._pool.shutdown()
+        assert self._process is not None
+        await self.call("close")
+        await self._process.wait()
 
-    async def _run(self, function: Callable[..., _Answer], *arguments: Any) -> _Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
-
-
-# --- in the peer's process ------------------------------------------------------------------------------------------
-
-
-class _Stage:
-    """What the process holds from call to call."""
-
-    runner: asyncio.Runner
-    contender: Any
-
-
-def _start(factory: str, options: dict[str, Any]) -> None:
-    import uvloop
-
-    logging.disable(logging.WARNING)
-    module, _, name = factory.partition(":")
-    _Stage.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    try:
-        _Stage.contender = getattr(importlib.import_module(module), name)(**options)
-    except ModuleNotFoundError as error:
-        raise PeerMissing(f"{error.name} is not installed") from None
-    _Stage.runner.run(_Stage.contender.start())
-    _Stage.runner.run(_Stage.contender.operation())
-
-
-def _load(in_flight: int, seconds: float) -> Load:
-    return _Stage.runner.run(closed_loop(_Stage.contender.operation, in_flight, seconds=seconds))
-
-
-def _call(method: str, arguments: tuple[Any, ...]) -> Any:
-    """Answers must be picklable; those of operations are."""
-    return _Stage.runner.run(getattr(_Stage.contender, method)(*arguments))
-
-
-def _close() -> None:
-    _Stage.runner.run(_Stage.contender.close())
-    _Stage.runner.close()
-    sys.stdout.flush()
+    async def _answer(self) -> Any:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            raise PeerFailed(f"{self._factory} ended with code {await self._process.wait()}")
+        answer = msgspec.json.decode(line, type=Answer)
+        if answer.missing:
+            raise PeerMissing(answer.missing)
+        return answer.result

@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-from benchmarks.peers.process import Peer, PeerMissing
+from benchmarks.loads import Load
+from benchmarks.peers.process import Peer, PeerFailed, PeerMissing
 
-
-class Work:
-    """A contender that says where it runs."""
-
-    async def start(self) -> None:
-        pass
-
-    async def operation(self) -> int:
-        return os.getpid()
-
-    async def close(self) -> None:
-        pass
-
-
-class Absent:
-    """A contender that needs what nobody has."""
-
-    def __init__(self) -> None:
-        import a_package_that_nobody_has  # noqa: F401
+BURNING = "benchmarks.peers.burn:Burning"
 
 
 async def test_a_peer_is_measured_in_its_own_process() -> None:
-    peer = Peer(f"{__name__}:Work")
+    peer = Peer(BURNING, branches=1, loops=10)
     await peer.start()
 
+    await peer.once()
     load = await peer.load(2, 0.01)
-    pid = await peer.call("operation")
+    with pytest.raises(PeerFailed, match=f"^{BURNING} ended with code 1$"):
+        await peer.call("a_method_it_does_not_have")
+
+    assert isinstance(load, Load)
+    assert load.per_s > 0
+    assert len(load.latencies_s) > 1
+
+
+async def test_a_peer_is_closed_with_its_process() -> None:
+    peer = Peer(BURNING, branches=1, loops=10)
+    await peer.start()
+
     await peer.close()
 
-    assert load.per_s > 0
-    assert pid != os.getpid()
+    with pytest.raises(PeerFailed, match=f"^{BURNING} ended with code 0$"):
+        await peer.once()
 
 
 async def test_a_peer_that_is_not_installed_says_so() -> None:
-    peer = Peer(f"{__name__}:Absent")
+    peer = Peer("benchmarks.peers.a_module_that_nobody_has:Chain")
 
-    with pytest.raises(PeerMissing, match=r"^a_package_that_nobody_has is not installed$"):
+    with pytest.raises(PeerMissing, match=r"^benchmarks\.peers\.a_module_that_nobody_has is not installed$"):
         await peer.start()
