@@ -58,9 +58,14 @@ MODELS = {
                 "Done.",
             ]
         },
-    }
+    },
+    "plain": {
+        "provider": "scripted",
+        "replies": ["yes"],
+        "price": {"input_per_million": 1, "output_per_million": 2},
+    },
 }
-"""A model that asks for three tools, and then for no more."""
+"""A model that asks for three tools, and then for no more; and one that says yes, for money."""
 
 _owner: contextvars.ContextVar[Life | None] = contextvars.ContextVar("owner", default=None)
 

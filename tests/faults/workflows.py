@@ -100,7 +100,7 @@ def chain() -> list[Graph]:
 def calling() -> list[Graph]:
     """Models asked by nodes, by a function and in branches, and a tool."""
     g = Graph("w", state=Board)
-    g.llm("ask", prompt="{text}", into="text")
+    g.llm("ask", prompt="{text}", into="text", model="plain")
     g.tool("sum", tool="calculator", arguments={"expression": "6 * 7"}, into="n")
 
     @g.node
@@ -109,7 +109,7 @@ def calling() -> list[Graph]:
         return {"notes": ["own"]}
 
     for branch in ("left", "right"):
-        g.llm(branch, prompt=branch, into="notes")
+        g.llm(branch, prompt=branch, into="notes", model="plain")
         g.edge("own", branch)
         g.edge(branch, "end")
     g.node(note("end"), name="end")
@@ -124,7 +124,7 @@ def budgeted() -> list[Graph]:
     """The second question is one too many, and an edge for errors goes on without it."""
     g = Graph("w", state=Board, budget={"tokens": 1})
     for name in ("ask", "again"):
-        g.llm(name, prompt=name, into="notes")
+        g.llm(name, prompt=name, into="notes", model="plain")
     g.node(note("end"), name="end")
     g.edge(START, "ask")
     g.edge("ask", "again")
