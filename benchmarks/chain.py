@@ -33,9 +33,13 @@ from runtime import END, START, AsyncRuntime, Durability, Graph
 _QUESTION = "durable steps/s of a chain of 10 no-op nodes, stored by a server"
 OURS = f"Greenroom {Durability.SYNC}"
 NODES = 10
-_MOST = dict.fromkeys(
-    ("LangGraph SQLite sync", "LangGraph Redis async", "LangGraph Redis exit", "DBOS SQLite", "DBOS PostgreSQL"), 64
-)
+_MOST = {
+    "LangGraph SQLite sync": 64,
+    "LangGraph Redis async": 64,
+    "LangGraph Redis exit": 64,
+    "DBOS PostgreSQL": 64,
+    "DBOS SQLite": 16,
+}
 
 
 class Nothing(BaseModel):

@@ -102,7 +102,8 @@ class Peer:
     async def close(self) -> None:
         """End its process."""
         assert self._process is not None
-        await self.call("close")
+        with contextlib.suppress(PeerFailed):  # an interrupt has ended it already
+            await self.call("close")
         await self._process.wait()
 
     async def _answer(self) -> Any:
