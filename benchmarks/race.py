@@ -164,14 +164,21 @@ async def race(
     return loads, missing
 
 
-def rows_of(loads: Loads, ours: str, per_operation: int = 1) -> list[dict[str, Any]]:
+def rows_of(
+    loads: Loads, ours: str, per_operation: int = 1, *, against: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """One row for each contender and number in flight; ours over theirs is taken within each round.
 
     Args:
         loads: See `race`.
         ours: Whose rate and latency are divided by those of each other one.
         per_operation: How many units an operation does.
+        against: Contender -> who takes the place of `ours` for it, since both promise the same.
     """
+
+    def fair(by_name: Mapping[str, list[Load]], name: str) -> list[Load]:
+        return by_name[(against or {}).get(name, ours)]
+
     return [
         {
             "in_flight": count,
@@ -180,11 +187,11 @@ def rows_of(loads: Loads, ours: str, per_operation: int = 1) -> list[dict[str, A
             "p50_s": Summary.of([percentile(load.latencies_s, 50) for load in measured]),
             "p99_s": Summary.of([percentile(load.latencies_s, 99) for load in measured]),
             "ours_over": {
-                "per_s": Summary.of([a.per_s / b.per_s for a, b in zip(by_name[ours], measured, strict=True)]),
+                "per_s": Summary.of([a.per_s / b.per_s for a, b in zip(fair(by_name, name), measured, strict=True)]),
                 "p50_s": Summary.of(
                     [
                         percentile(a.latencies_s, 50) / percentile(b.latencies_s, 50)
-                        for a, b in zip(by_name[ours], measured, strict=True)
+                        for a, b in zip(fair(by_name, name), measured, strict=True)
                     ]
                 ),
             },

@@ -88,6 +88,15 @@ async def test_ratios_are_taken_within_a_round() -> None:
     assert rows[1]["ours_over"] == {"per_s": Summary.of([2.0, 4.0]), "p50_s": Summary.of([0.5, 0.25])}
 
 
+async def test_who_promises_more_is_compared_with_ours_that_does() -> None:
+    racers = {"ours": _Counted([10.0]), "ours on disk": _Counted([2.0]), "theirs on disk": _Counted([4.0])}
+
+    loads, _ = await race(racers, [1], rounds=1, seconds=0, unit="units")
+    rows = rows_of(loads, "ours", against={"theirs on disk": "ours on disk"})
+
+    assert [row["ours_over"]["per_s"].median for row in rows] == [1.0, 5.0, 0.5]
+
+
 async def test_who_is_slow_is_spared_what_takes_long() -> None:
     ours, theirs = _Counted([1.0] * 2), _Counted([1.0])
 
