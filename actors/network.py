@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from actors.errors import DestinationDied
-from actors.mailbox import Channel
+from actors.mailbox import Channel, LocalTransport, Mailbox
 from actors.protocol import Message, decode_reply, encode
 
 _Reply = TypeVar("_Reply", bound=Message)
@@ -29,10 +29,19 @@ class Dialer(Protocol):
 
 
 class Network:
-    """The channels of one process, opened when first needed."""
+    """The channels of one process, opened when first needed.
 
-    def __init__(self, dialer: Dialer) -> None:
+    Args:
+        dialer: Opens channels to other processes.
+        address: Its own address; empty for a driver.
+        mailbox: Its own mailbox: what it sends itself never leaves it. (Ray now and then loses batches of a stream that
+            the process reads which writes it.)
+    """
+
+    def __init__(self, dialer: Dialer, address: str = "", mailbox: Mailbox | None = None) -> None:
         self._dialer = dialer
+        self._address = address
+        self._mailbox = mailbox
         self._channels: dict[str, Channel] = {}
 
     async def ask(self, address: str, message: Message, expected: type[_Reply]) -> _Reply:
@@ -92,7 +101,10 @@ class Network:
             await self.forget(address)
             channel = self._channels.get(address)
         if channel is None:
-            opened = await self._dialer.dial(address)
+            if self._mailbox is not None and address == self._address:
+                opened = Channel(address, LocalTransport(self._mailbox))
+            else:
+                opened = await self._dialer.dial(address)
             channel = self._channels.setdefault(address, opened)
             if channel is not opened:
                 await opened.close()

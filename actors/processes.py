@@ -104,7 +104,7 @@ class ActorProcess:
             StoreUnavailable: The store cannot be reached.
         """
         logging.getLogger("actors").setLevel(self._spec.settings.log_level)
-        network = self._services.register(Network, Network(self._world.dialer))
+        network = self._services.register(Network, Network(self._world.dialer, self._spec.address, self.mailbox))
         self._services.register(Clock, self._world.clock)  # type: ignore[type-abstract]
         store = await self._world.open_store(self._spec.settings.redis_url)
         self._services.register(Store, store, close=store.close)  # type: ignore[type-abstract]
