@@ -86,6 +86,11 @@ def alive(pid: int) -> bool:
         return False
 
 
+def words(log: Path) -> list[str]:
+    """What a server has written to a file, which may be about to."""
+    return log.read_text().split() if log.exists() else []
+
+
 async def test_nothing_is_started_once_it_is_closed(tmp_path: Path) -> None:
     servers = McpServers(tmp_path, Secrets({}))
     server, log = stdio(), tmp_path / "log"
@@ -368,8 +373,8 @@ async def test_a_server_that_does_not_listen_is_stopped_all_the_same(
     servers, log = McpServers(tmp_path, Secrets({})), tmp_path / "log"
     deaf = McpServer(name="odd", command="sh", args=("-c", f"trap '' TERM; {sys.executable} {SCRIPT}; sleep 600"))
     call = asyncio.create_task(servers.call(deaf, "hang", {"log": str(log)}, None))
-    await until(log.exists)
-    pid = int(log.read_text().split()[1])
+    await until(lambda: len(words(log)) > 1)
+    pid = int(words(log)[1])
     await servers.close()
     await until(lambda: not alive(pid))
     with pytest.raises(ToolUnavailable):
@@ -395,8 +400,8 @@ asyncio.run(main())
 async def test_no_server_outlives_a_client_that_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     client = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, str(tmp_path), str(log))
-    await until(log.exists)
-    group = group_of(int(log.read_text().split()[1]))
+    await until(lambda: len(words(log)) > 1)
+    group = group_of(int(words(log)[1]))
     client.kill()
     await client.wait()
     assert len(group) >= 4
