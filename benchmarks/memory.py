@@ -77,7 +77,7 @@ async def _each(count: int, make: Callable[[], Awaitable[Any]]) -> list[Any]:
 async def _settled(runtime: AsyncRuntime, live: int) -> None:
     """Wait until as many turns run."""
     async with asyncio.timeout(_SETTLED_WITHIN_S):
-        while sum(process.threads for process in (await runtime.cluster()).processes) != live:  # noqa: ASYNC110
+        while sum(process.facts.threads for process in (await runtime.cluster()).processes) != live:  # noqa: ASYNC110
             await asyncio.sleep(0.1)  # nobody tells a driver
 
 
