@@ -39,7 +39,7 @@ class McpServers:
         return await self._connection(server).ask(lambda session: session.tools(anew=anew))
 
     async def call(self, server: McpServer, tool: str, arguments: Mapping[str, Any], key: str | None) -> Any:
-        """What a tool of `server` answers, as plain values.
+        """What a tool of `server` answers, as plain values, without the secrets that it repeats.
 
         Args:
             server: The server.
@@ -52,7 +52,8 @@ class McpServers:
             ToolTimeout: The call took too long.
             ToolError: The tool has failed, or the server refuses the call.
         """
-        return await self._connection(server).ask(lambda session: session.call(tool, arguments, key))
+        output = await self._connection(server).ask(lambda session: session.call(tool, arguments, key))
+        return self._secrets.without(output)
 
     async def close(self) -> None:
         """Close all connections, and stop the servers that were started."""
