@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from pathlib import Path
@@ -10,11 +9,14 @@ from pathlib import Path
 
 def is_running(pid: int) -> bool:
     """Whether a process is there and not suspended, as far as can be seen."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "TtZX"
+    stat = _stat(pid)
+    return bool(stat) and stat[0] not in "Tt"
+
+
+def born(pid: int) -> str:
+    """When a process began, by the kernel's clock: it tells apart two that had one id. Empty if that is not known."""
+    stat = _stat(pid)
+    return stat[19] if stat else ""
 
 
 def rss_bytes(pid: int | str = "self") -> int:
@@ -33,7 +35,30 @@ def rss_bytes(pid: int | str = "self") -> int:
     return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def end(pid: int) -> None:
-    """End a process at once, even if it is suspended."""
-    with contextlib.suppress(ProcessLookupError):
+def end(pid: int, born_at: str | None = None) -> bool:
+    """End a process at once, even if it is suspended.
+
+    Args:
+        pid: Its id.
+        born_at: What `born` said of it: another one that has this id by now is left alone. None: none can have.
+
+    Returns:
+        Whether it was there.
+    """
+    if born_at is not None and born(pid) != born_at:
+        return False
+    try:
         os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _stat(pid: int) -> list[str]:
+    """What the kernel says of a process, from its state on; nothing if it has ended, or this is not Linux."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace")
+    except OSError:
+        return []
+    facts = stat.rpartition(")")[2].split()
+    return [] if facts[0] in "ZX" else facts

@@ -76,6 +76,9 @@ class World(Protocol):
     async def open_store(self, url: str) -> Store:
         """Connect to the store."""
 
+    async def guard_supervisor(self) -> None:
+        """End the supervisor whenever it hangs or is suspended; it is started again. Goes on until it is cancelled."""
+
 
 class ActorProcess:
     """One process: builds its services, then its actor, and hands it the messages that come.
@@ -90,6 +93,7 @@ class ActorProcess:
         self._world = world
         self._services = Services()
         self._actor: Handler | None = None
+        self._guard: asyncio.Task[None] | None = None
         self.mailbox = Mailbox(self)
 
     async def handle(self, body: bytes) -> bytes | None:
@@ -113,10 +117,17 @@ class ActorProcess:
             return
         catalog = Catalog(store.workflows, self._function_source(network, store), self._means_source(network))
         self._services.register(Catalog, catalog)
-        self._actor = self._host(network) if self._spec.kind == HOST else self._executor(network)
+        if self._spec.kind == HOST:
+            self._actor = self._host(network)
+            self._guard = asyncio.create_task(self._world.guard_supervisor(), name="guard of the supervisor")
+        else:
+            self._actor = self._executor(network)
 
     async def close(self) -> None:
         """Stop the actor, give back what the services hold, and hang up."""
+        if self._guard is not None:
+            self._guard.cancel()
+            await asyncio.gather(self._guard, return_exceptions=True)
         await self.mailbox.close()
         await self._services.close()
         await self._services.get(Network).close()

@@ -38,9 +38,11 @@ __all__ = [
     "names",
     "nodes",
     "own_node",
+    "presence",
     "ray_actor",
     "recall",
     "remember",
+    "restart",
     "start",
     "transport",
     "whereabouts",
@@ -113,6 +115,10 @@ class _RayProcess:
     async def whereabouts(self) -> tuple[str, int]:
         """Id of the node, and of the operating system process. Answered even while the process is busy."""
         return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    async def presence(self) -> tuple[str, int]:
+        """The same, said by the event loop that does the work: not while that is held up."""
+        return await self.whereabouts()
 
     @ray.method(concurrency_group="control")  # type: ignore[untyped-decorator]
     async def endpoint(self) -> str:
@@ -221,6 +227,12 @@ async def whereabouts(actor: ActorHandle) -> tuple[str, int]:
         return await actor.whereabouts.remote()
 
 
+async def presence(actor: ActorHandle) -> tuple[str, int]:
+    """`whereabouts` of an actor whose event loop is not held up. Raises `DestinationDied`."""
+    with _deaths():
+        return await actor.presence.remote()
+
+
 async def death(actor: ActorHandle) -> None:
     """Returns when an actor has died, or the connection to it."""
     with contextlib.suppress(DestinationDied), _deaths():
@@ -267,6 +279,11 @@ def kill(name: str) -> None:
     actor = find(name)
     if actor is not None:
         ray.kill(actor)
+
+
+def restart(actor: ActorHandle) -> None:
+    """End the process of an actor that Ray restarts, by its node if it is suspended: that takes 5 s."""
+    ray.kill(actor, no_restart=False)
 
 
 def transport(actor: ActorHandle) -> Transport:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +13,11 @@ from typing import Any
 import msgspec
 import tenacity
 
-from actors import machine, remote
+from actors import machine, remote, watch
 from actors.clock import SystemClock
 from actors.errors import DestinationDied
 from actors.functions import unpack_functions
+from actors.guard import STARTS_WITHIN_S, Guard
 from actors.mailbox import Channel
 from actors.network import SUPERVISOR, Dialer
 from actors.ports import Clock, Store
@@ -26,23 +26,13 @@ from actors.protocol import ProcessInfo
 from actors.remote import ActorHandle
 from actors.settings import ActorSettings
 from actors.stores.redis import RedisStore
-from actors.supervisor.launcher import HOST, Launcher, Shelf, kind_of
+from actors.supervisor.launcher import Launcher, Shelf, kind_of
+from actors.watch import BUSY_PATIENCE_S, Silence, is_unavailable
 
 _FACTORY = "actors.world:build"
 _PING_EVERY_S = 0.5
-_PATIENCE_S = 1.5
-"""A process that does not answer a ping for so long counts as dead, if it is suspended or the connection to it lost."""
-_REMOTE_PATIENCE_S = 4.0
-"""The same for a host of another machine, which cannot be looked at."""
-_BUSY_PATIENCE_S = 15.0
-"""The same for one that may just be busy, with user code that never lets the interpreter go or on a machine that is."""
-_SLICE_S = 0.25
-"""Patience is counted in the turns of whoever waits, so that one who was held up himself does not blame others."""
 _SUSPICION_S = 30.0
 """How long nothing is started on a node whose processes have vanished all at once, if there are others."""
-
-_RESTART_S = 60.0
-"""How long a process is waited for that Ray is starting again."""
 
 
 class RayWorld:
@@ -154,6 +144,10 @@ class RayWorld:
                 death.cancel()
         await self._end(process)
 
+    async def guard_supervisor(self) -> None:
+        """See `World`."""
+        await Guard(_Supervisor(), remote.own_node()).run()
+
     async def kill(self, address: str) -> None:
         """End the process called `address`, if there is one: it closes first, if it can."""
         actor = await asyncio.to_thread(remote.find, address)
@@ -179,25 +173,15 @@ class RayWorld:
             is_cut_off: The connection to it has been lost, which being busy does not explain.
         """
         here = process.node_id == remote.own_node()
-        ping = asyncio.create_task(remote.whereabouts(actor))
-        try:
-            for slices in itertools.count(1):
-                await asyncio.wait([ping], timeout=_SLICE_S)
-                if ping.done():
-                    if ping.exception() is None:
-                        return True
-                    if not _is_unavailable(ping.exception()):
-                        return False
-                    if is_cut_off:
-                        break
-                    is_cut_off = True
-                    ping = asyncio.create_task(_ping_later(actor))
-                if slices * _SLICE_S >= (_PATIENCE_S if is_cut_off else _patience_s(process, here=here)):
-                    break
-        finally:
-            ping.cancel()
-        self._suspected[process.node_id] = asyncio.get_running_loop().time()
-        return False
+
+        def patience_s(is_cut_off: bool) -> float:
+            runs = machine.is_running(process.pid) if here else None
+            return watch.patience_s(process.kind, runs=runs, is_cut_off=is_cut_off)
+
+        answer = await watch.ask(partial(remote.whereabouts, actor), patience_s, is_cut_off=is_cut_off)
+        if answer in {Silence.CUT_OFF, Silence.MUTE}:
+            self._suspected[process.node_id] = asyncio.get_running_loop().time()
+        return not isinstance(answer, Silence)
 
     async def _end(self, process: ProcessInfo) -> None:
         """End a process that is dead, or as good as dead: whatever it is, it must not come back."""
@@ -216,7 +200,7 @@ class RayWorld:
 
     async def _identified(self, actor: ActorHandle, address: str) -> ProcessInfo | None:
         try:
-            async with asyncio.timeout(_BUSY_PATIENCE_S):
+            async with asyncio.timeout(BUSY_PATIENCE_S):
                 return await self._info(actor, address)
         except (DestinationDied, TimeoutError):
             await asyncio.to_thread(remote.kill, address)
@@ -227,26 +211,37 @@ class RayWorld:
         return ProcessInfo(address=address, kind=kind_of(address), pid=pid, node_id=node_id)
 
 
-def _patience_s(process: ProcessInfo, *, here: bool) -> float:
-    """How long a process to which there is a connection may take to answer."""
-    if here:
-        return _BUSY_PATIENCE_S if machine.is_running(process.pid) else _PATIENCE_S
-    return _REMOTE_PATIENCE_S if process.kind == HOST else _BUSY_PATIENCE_S
+class _Supervisor:
+    """The supervisor as hosts guard it (`Guarded`)."""
 
+    def __init__(self) -> None:
+        self._actor: ActorHandle | None = None
 
-async def _ping_later(actor: ActorHandle) -> tuple[str, int]:
-    await asyncio.sleep(_SLICE_S)
-    return await remote.whereabouts(actor)
+    async def whereabouts(self) -> tuple[str, int]:
+        """Id of its node, and of its process, said by its event loop. Raises `DestinationDied`."""
+        try:
+            return await remote.presence(await self._found())
+        except DestinationDied as error:
+            if not is_unavailable(error):
+                self._actor = None  # there may be another one of this name
+            raise
 
+    async def restart(self) -> None:
+        """Have its process ended and another one started. Raises `DestinationDied`."""
+        await asyncio.to_thread(remote.restart, await self._found())
 
-def _is_unavailable(error: BaseException | None) -> bool:
-    return isinstance(error, DestinationDied) and bool(error.fields.get("unavailable"))
+    async def _found(self) -> ActorHandle:
+        if self._actor is None:
+            self._actor = await asyncio.to_thread(remote.find, SUPERVISOR)
+        if self._actor is None:
+            raise DestinationDied("there is no supervisor", destination=SUPERVISOR)
+        return self._actor
 
 
 @tenacity.retry(
-    retry=tenacity.retry_if_exception(_is_unavailable),
+    retry=tenacity.retry_if_exception(is_unavailable),
     wait=tenacity.wait_exponential_jitter(multiplier=0.05, max=0.5, jitter=0.05),
-    stop=tenacity.stop_after_delay(_RESTART_S),
+    stop=tenacity.stop_after_delay(STARTS_WITHIN_S),
     reraise=True,
 )
 async def _started(actor: ActorHandle) -> None:

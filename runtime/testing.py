@@ -49,6 +49,9 @@ class LocalWorld:
         """Opens channels to other processes."""
         return self
 
+    async def guard_supervisor(self) -> None:
+        """Nothing: in one loop it cannot hang alone."""
+
     @property
     def launcher(self) -> Launcher:
         """Starts other processes."""

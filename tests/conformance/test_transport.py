@@ -1,14 +1,18 @@
 """What every transport must do: within one event loop, over a socket, and between processes over Ray."""
 
 import asyncio
+import os
+import signal
 import tempfile
 from pathlib import Path
 
 import pytest
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from actors.errors import DestinationDied, ToolError
 from actors.mailbox import Channel, LocalTransport
 from actors.sockets import SocketListener, SocketTransport
+from actors.watch import is_unavailable
 from graphs.errors import NodeError
 
 _HERE = Path(__file__).parent
@@ -244,9 +248,34 @@ async def test_a_process_that_ray_started_anew_is_not_taken_for_the_old_one(ray_
 
 
 @pytest.mark.integration
-async def test_an_actor_tells_where_it_is_before_it_has_started(ray_cluster):
-    import os
+async def test_a_suspended_process_is_ended_by_its_node_and_started_anew(ray_cluster):
+    import ray
 
+    from actors import machine
+    from actors.remote import ray_actor, restart, whereabouts
+
+    actor = ray_actor("transport_process:build", b"", max_restarts=1)
+    _, old = await whereabouts(actor)
+    os.kill(old, signal.SIGSTOP)
+    pending = asyncio.create_task(whereabouts(actor))
+    await asyncio.to_thread(restart, actor)
+
+    with pytest.raises(DestinationDied) as failure:
+        await pending
+
+    assert is_unavailable(failure.value), "it comes back"
+    assert machine.born(old) == "", "the suspended one does not"
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception(is_unavailable), stop=stop_after_delay(30), wait=wait_fixed(0.05), reraise=True
+    ):
+        with attempt:
+            assert (await whereabouts(actor))[1] != old
+
+    ray.kill(actor)
+
+
+@pytest.mark.integration
+async def test_an_actor_tells_where_it_is_before_it_has_started(ray_cluster):
     import ray
 
     from actors.remote import ray_actor, whereabouts
@@ -257,6 +286,30 @@ async def test_an_actor_tells_where_it_is_before_it_has_started(ray_cluster):
     assert node_id == ray.get_runtime_context().get_node_id()
     assert process_id != os.getpid()
 
+    ray.kill(actor)
+
+
+@pytest.mark.integration
+async def test_an_event_loop_that_is_held_up_is_absent_though_its_process_is_there(ray_cluster):
+    import ray
+
+    from actors.remote import RayTransport, presence, ray_actor, start, whereabouts
+
+    actor = ray_actor("transport_process:build", b"")
+    await start(actor)
+    channel = Channel("desk-1", RayTransport(actor))
+    await channel.ask(b"echo 1")
+    blocked = asyncio.create_task(channel.ask(b"block 3"))
+    absent = None
+    while absent is None or absent.done():
+        await asyncio.wait([absent := asyncio.create_task(presence(actor))], timeout=0.5)
+
+    there = await whereabouts(actor)
+    assert not absent.done()
+    assert await absent == there
+    assert await blocked == b"3"
+
+    await channel.close()
     ray.kill(actor)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import threading
 
 from actors.errors import ToolError
 from actors.mailbox import Mailbox
@@ -39,6 +40,8 @@ class Desk:
                 self.release.set()
             case b"close":
                 await self.close()
+            case b"block":
+                threading.Event().wait(float(rest))
             case b"die":
                 os.kill(os.getpid(), signal.SIGKILL)
         return rest

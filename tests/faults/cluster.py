@@ -8,7 +8,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,23 +105,25 @@ class Cluster:
         return found
 
 
-def kill(pid: int, how: signal.Signals = signal.SIGKILL) -> None:
-    """Send a signal; after SIGKILL the process is gone when this returns."""
+def kill(pid: int) -> None:
+    """SIGKILL a process, which is gone when this returns."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     with os.fdopen(descriptor):
-        signal.pidfd_send_signal(descriptor, how)
-        if how is signal.SIGKILL:
-            assert select.select([descriptor], [], [], PATIENCE_S)[0], f"{pid} lives on after SIGKILL"
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        assert select.select([descriptor], [], [], PATIENCE_S)[0], f"{pid} lives on after SIGKILL"
 
 
 @contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """Suspend a process meanwhile."""
-    kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        kill(pid, signal.SIGCONT)
+def stopped(pid: int) -> Iterator[Callable[[], bool]]:
+    """Suspend a process meanwhile; what is given says whether it has ended all the same."""
+    descriptor = os.pidfd_open(pid)
+    with os.fdopen(descriptor):
+        signal.pidfd_send_signal(descriptor, signal.SIGSTOP)
+        try:
+            yield lambda: bool(select.select([descriptor], [], [], 0)[0])
+        finally:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, signal.SIGCONT)

@@ -50,6 +50,17 @@ def alternating(name: str) -> Graph:
     return g
 
 
+def sleeping(name: str) -> Graph:
+    """A pause of two seconds, then a step."""
+    g = Graph(name, state=Count)
+    g.wait("pause", seconds=2.0)
+    g.node(count)
+    g.edge(START, "pause")
+    g.edge("pause", "count")
+    g.edge("count", END)
+    return g
+
+
 async def count(state: Count, ctx: Any) -> dict[str, Any]:
     with Path(state.log).open("a") as log:  # noqa: ASYNC230 - quicker than any way around it
         log.write(f"{ctx.thread_id} {ctx.seq} {ctx.attempt} {os.getpid()}\n")
@@ -134,6 +145,41 @@ def test_running_threads_do_not_notice_the_death_of_the_supervisor(cluster: Clus
     cluster.until(lambda: cluster.pids("supervisor").get("supervisor") not in (None, old), "there is a supervisor")
     assert cluster.pids("host") | cluster.pids("function") == processes, "it has found what was there"
     assert cluster.rt.session("faults-supervisor").run({"log": str(log)}, timeout_s=30).state.n == STEPS
+
+
+def test_a_suspended_supervisor_is_replaced_and_takes_up_what_came_meanwhile(cluster: Cluster, log: Path) -> None:
+    """A host dies and a time comes while nobody watches; the other host ends the supervisor, which starts again."""
+    cluster.rt.deploy(alternating("faults-suspended"))
+    cluster.rt.deploy(sleeping("faults-sleeping"))
+    sessions = [cluster.rt.session("faults-suspended") for _ in range(4)]
+    victim, other = cluster.until(lambda: hosts if len(hosts := cluster.pids("host")) == 2 else None, "there are two")
+    for session, host in zip(sessions, (victim, victim, other, other), strict=True):
+        session._session._home.host = host
+    threads = [session.submit({"log": str(log), "takes_s": 0.4}) for session in sessions]
+    before = {thread.id: cluster.reached(thread.id, 2) for thread in threads}
+    sleeper = cluster.rt.session("faults-sleeping").submit({"log": str(log)})
+    cluster.reached(sleeper.id, 2)
+
+    with stopped(cluster.pids("supervisor")["supervisor"]) as has_ended:
+        cluster.kill(victim)
+
+        cluster.until(has_ended, "the suspended one is ended for good", within_s=90.0)  # 65 if no host knew it yet
+        after = {thread.id: cluster.over(thread.id) for thread in threads}
+        for thread in threads:
+            check(cluster, thread.id, "count", "note")
+            assert after[thread.id].host != victim
+        moved = [after[thread.id].epoch > before[thread.id].epoch for thread in threads]
+        assert moved == [True, True, False, False], "threads of a host that lives do not notice"
+        cluster.over(sleeper.id)
+        assert [entry.kind for entry in cluster.entries(sleeper.id)] == [
+            EntryKind.TURN_STARTED,
+            EntryKind.PAUSED,
+            EntryKind.RESUMED,
+            EntryKind.STEP_FINISHED,
+            EntryKind.TURN_FINISHED,
+        ]
+    cluster.until(lambda: len(cluster.pids("host")) == 2, "another host has taken its place")
+    assert cluster.rt.session("faults-suspended").run({"log": str(log)}, timeout_s=30).state.n == STEPS
 
 
 def test_supervisor_and_host_die_together(cluster: Cluster, log: Path) -> None:
