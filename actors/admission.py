@@ -52,13 +52,20 @@ class Admission:
                 retry_after_s=1.0,
             )
 
-    @asynccontextmanager
-    async def place(self, thread_id: str, priority: ThreadPriority, user_id: str) -> AsyncIterator[None]:
-        """Hold a place while the block runs, waiting for one first."""
+    def reserve(self) -> bool:
+        """Take a place for a block that is about to run, if there is one now."""
         if self.is_full:
+            return False
+        self.running += 1
+        return True
+
+    @asynccontextmanager
+    async def place(
+        self, thread_id: str, priority: ThreadPriority, user_id: str, *, reserved: bool = False
+    ) -> AsyncIterator[None]:
+        """Hold a place while the block runs, waiting for one first unless it is `reserved`."""
+        if not reserved and not self.reserve():
             await self._wait(Ticket(thread_id, priority, user_id, self._clock.now()))
-        else:
-            self.running += 1
         self.admitted_total += 1
         try:
             yield

@@ -13,6 +13,7 @@ from actors.errors import DestinationDied, Fenced
 from actors.facts import ProcessFacts
 from actors.halts import Halts
 from actors.machine import rss_bytes
+from actors.openings import TurnStart
 from actors.patience import patiently
 from actors.pauses import cannot_pause, check_here, goes_on, is_asked_to_pause
 from actors.ports import SessionRepository
@@ -191,7 +192,7 @@ class Host:
             yield actor
         finally:
             actor.users -= 1
-            self._unload(actor)
+            self._unload(actor.root)
 
     def _session(self, session: Session, branch: Thread | None = None) -> SessionActor:
         root = branch.id if branch is not None else main_thread_id(session.id)
@@ -201,9 +202,10 @@ class Host:
             self._sessions[root] = actor
         return actor
 
-    def _unload(self, actor: SessionActor) -> None:
-        if actor.resting:
-            self._sessions.pop(actor.root, None)
+    def _unload(self, root: str) -> None:
+        actor = self._sessions.get(root)
+        if actor is not None and actor.resting:
+            del self._sessions[root]
 
     async def _root(self, thread_id: str) -> SessionActor:
         """Who runs a root thread. Raises `NotFoundError`."""
@@ -248,17 +250,19 @@ class Host:
 
     async def _run_to_end(self, request: RunBranch, branch: _Branch) -> BranchDone:
         thread, services = request.thread, self._services
-        actor = branch.actor = await ThreadActor.activate(thread, services, base=request.state, lost=request.lost)
+        start = TurnStart(
+            request.content,
+            at=request.at,
+            stop_at=request.stop_at,
+            steps=request.steps,
+            durability=request.durability,
+            budget=request.budget,
+        )
+        actor = branch.actor = await ThreadActor.activate(
+            thread, services, base=request.state, lost=request.lost, start=start
+        )
         if actor.cursor.status is ThreadState.PENDING:
-            await actor.start_turn(
-                1,
-                request.content,
-                at=request.at,
-                stop_at=request.stop_at,
-                steps=request.steps,
-                durability=request.durability,
-                budget=request.budget,
-            )
+            await actor.start_turn(1, start)
         elif actor.cursor.status is ThreadState.PAUSED and branch.cancelled is None:
             if not goes_on(actor.cursor, services.clock.now()):
                 return actor.branch_done()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -28,7 +28,19 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     fenced: int = 0
     """Appends refused because their epoch was not the newest any more."""
     halted: Session | None = None
-    """Its session, if that is paused or aborted. Only `Journal.activate` tells it."""
+    """Its session, if that is paused or aborted. Only an activation tells it."""
+    opened: bool = False
+    """Whether the entries of the activation's `Opening` are appended. Everything else is as it was before them."""
+
+
+class Opening(NamedTuple):
+    """What an activation is to append at once, if nobody has had the thread since whoever made it looked."""
+
+    epoch: int
+    """The epoch the activation takes then."""
+    entries: Sequence[JournalEntry]
+    """The first one says which seq is the next."""
+    op_id: str
 
 
 class Journal(Protocol):
@@ -37,7 +49,15 @@ class Journal(Protocol):
     async def create(self, thread: Thread, base: Snapshot | None = None) -> None:
         """Record a new thread with `base` as its snapshot at seq 0; an existing one stays as it is."""
 
-    async def activate(self, thread_id: str, host: str, *, create: Thread | None = None, lost: str = "") -> Head:
+    async def activate(
+        self,
+        thread_id: str,
+        host: str,
+        *,
+        create: Thread | None = None,
+        lost: str = "",
+        opening: Opening | None = None,
+    ) -> Head:
         """Take the next epoch for `host`; a thread that is not there is recorded first if `create` is given.
 
         Args:
@@ -45,6 +65,7 @@ class Journal(Protocol):
             host: Who takes it.
             create: What to record if it is not there.
             lost: A host known to be dead, from which a running turn may be taken.
+            opening: What to append in the same step, if the thread is where that continues, and its session active.
 
         Raises:
             NotFoundError: No such thread, and none to create.
@@ -156,6 +177,26 @@ class SessionRepository(Protocol):
 
         Raises:
             BusinessRuleViolation: The session has ended. One that was accepted before is answered as ever.
+        """
+
+    async def begin_turn(
+        self,
+        session: Session,
+        interaction: UserInteraction,
+        thread: Thread,
+        opening: Opening,
+        *,
+        host: str,
+        lost: str = "",
+    ) -> tuple[int, Head | None]:
+        """`accept`, and if it is the turn that `opening` begins, `Journal.activate` the main thread with it, at once.
+
+        Returns:
+            The number of the turn, and the main thread's record if `host` has it now: not if the turn is another one,
+            or another host runs the thread.
+
+        Raises:
+            BusinessRuleViolation: The session has ended.
         """
 
     async def complete(self, session_id: str, *, at: float) -> Session:

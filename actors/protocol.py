@@ -240,6 +240,8 @@ class SegmentDone(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Tokens of this segment."""
     kept: tuple[JournalEntry, ...] = ()
     """Entries up to `seq` that are not written yet."""
+    turn_waits: bool = False
+    """See `ReplaySize`."""
 
 
 class RunTool(Message, frozen=True, kw_only=True, omit_defaults=True):

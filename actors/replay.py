@@ -9,7 +9,7 @@ from typing import Any
 from actors.ports import Head, Journal
 from actors.protocol import TurnDone
 from graphs.errors import NotFoundError
-from graphs.journal import Cursor, EntryKind, JournalEntry, Usage
+from graphs.journal import Cursor, EntryKind, JournalEntry, Snapshot, Usage
 from graphs.state.schema import StateSchema
 from graphs.threads import Thread
 
@@ -210,6 +210,15 @@ def apply(schema: StateSchema, state: dict[str, Any], deltas: Sequence[bytes]) -
     for delta in deltas:
         state = schema.apply(state, schema.decode_delta(delta))
     return state
+
+
+async def keep_snapshot(
+    journal: Journal, thread: Thread, schema: StateSchema, entry: JournalEntry, state: dict[str, Any], usage: Usage
+) -> None:
+    """Keep the state of a thread after `entry`, so that nothing before that is replayed any more."""
+    encoded = schema.encode_state(state)
+    snapshot = Snapshot(seq=entry.seq, cursor=entry.cursor, state=encoded, created_at=entry.at, usage=usage)
+    await journal.keep_snapshot(thread.id, snapshot)
 
 
 def usage_after(usage: Usage, entry: JournalEntry) -> Usage:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-from actors.admission import Admission
 from actors.answers import answer, resume_tree, was_answered
-from actors.errors import ActiveElsewhere, DestinationDied, Fenced, SeqConflict
-from actors.network import SUPERVISOR
+from actors.errors import ActiveElsewhere, Fenced, SeqConflict
 from actors.patience import patiently
-from actors.pauses import cannot_pause, cannot_resume, check_here, is_asked_to_pause, is_due, not_paused, turn_waits
-from actors.ports import SessionRepository
+from actors.pauses import cannot_pause, cannot_resume, check_here, is_asked_to_pause, not_paused, turn_waits
 from actors.protocol import (
     Answer,
     BranchThread,
@@ -22,82 +19,26 @@ from actors.protocol import (
     RestoreThread,
     ResumeThread,
     StartTurn,
-    TimerSet,
     TurnAccepted,
     TurnDone,
 )
-from actors.stops import Stops
+from actors.session_worker import SessionWorker
 from actors.thread import ThreadActor
-from actors.thread_services import ThreadServices
-from actors.turns import WaitingTurns, interaction_of
-from actors.waiters import Waiters, is_over
+from actors.turns import Asked, interaction_of
+from actors.waiters import is_over
 from actors.whatif import begin_branch, check_at_rest, restore
 from graphs.errors import NotFoundError
 from graphs.journal import Cursor, PauseKind
-from graphs.sessions import Session, UserInteraction
-from graphs.threads import Thread, ThreadFactory, ThreadPriority, ThreadState, main_thread_id
+from graphs.sessions import Session
+from graphs.threads import ThreadState
 
 _T = TypeVar("_T")
 
 logger = logging.getLogger(__name__)
 
 
-class SessionActor:
-    """One activation of a session's root thread: it works while turns are waiting.
-
-    Args:
-        session: Record of the session.
-        sessions: Where interactions are recorded.
-        services: What its thread needs of the host.
-        admission: The places of the host; it takes one while it works.
-        on_rest: Called each time there is nothing more to do, so that the host can unload it.
-        branch: Record of the what-if branch that it runs, which has one turn; None: it runs the main thread.
-    """
-
-    def __init__(
-        self,
-        session: Session,
-        sessions: SessionRepository,
-        services: ThreadServices,
-        admission: Admission,
-        on_rest: Callable[[SessionActor], None],
-        branch: Thread | None = None,
-    ) -> None:
-        self.session = session
-        self.root = branch.id if branch is not None else main_thread_id(session.id)
-        """Id of its thread."""
-        self.users = 0
-        """Requests the host has under way in it."""
-        self.lost = ""
-        """A host known to be dead, from which the session may be taken."""
-        self._sessions = sessions
-        self._services = services
-        self._admission = admission
-        self._on_rest = on_rest
-        self._branch = branch
-        self._priority = branch.metadata.priority if branch is not None else ThreadPriority.NORMAL
-        self._waiters = Waiters(services.journal, services.catalog.schema)
-        self._stops = Stops()
-        self._worker: asyncio.Task[None] | None = None
-        self._woken = False
-        self._accepting: set[asyncio.Task[Any]] = set()
-        self._turns = WaitingTurns(session.id, None if branch is not None else sessions)
-        self._loading = asyncio.Lock()
-        """Held by whoever has its thread loaded: only one may."""
-        self._running = False
-        """Whether that is the worker."""
-        self._thread: ThreadActor | None = None
-        """Its thread, while the worker has it loaded."""
-        self._pausing = asyncio.Lock()
-        """Held while its thread pauses for those below it, and while one of them is let go on."""
-        self._look_below = False
-        """Whether threads below it may go on which were paused."""
-        self._loaded: asyncio.Future[ThreadActor] = asyncio.get_running_loop().create_future()
-
-    @property
-    def resting(self) -> bool:
-        """Whether nothing is under way in it."""
-        return self._worker is None and self.users == 0 and not self._accepting
+class SessionActor(SessionWorker):
+    """Answers what is asked of a session's root thread."""
 
     async def start_turn(self, request: StartTurn) -> TurnAccepted | TurnDone:
         """Record the interaction; it runs when those before it are done.
@@ -110,11 +51,23 @@ class SessionActor:
         self._admission.check()
         interaction = interaction_of(request, self._services.clock.now())
         self._priority = request.priority
-        done: asyncio.Future[TurnDone] = asyncio.get_running_loop().create_future()
-        turn = await self._uncut(self._accept(interaction, done if request.wait else None, request.known_seq))
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[TurnDone] = loop.create_future()
+        asked = Asked(interaction, done if request.wait else None, request.known_seq, loop.create_future())
+        if self._is_free() and self._admission.reserve():
+            self._asked = asked
+            self.wake()
+            turn = await asyncio.shield(asked.turn)
+        else:
+            turn = await self._uncut(self._accept(asked))
         if not request.wait:
             return TurnAccepted(thread_id=self.root, turn=turn)
         return await self._over(turn, done)
+
+    def _is_free(self) -> bool:
+        """Whether a turn would begin right now, if there is a place: then one trip to the store is enough."""
+        free = self._worker is None and not self._accepting and not self._loading.locked()
+        return free and self._branch is None and self.session.budget is None
 
     async def outcome(self, turn: int) -> TurnDone:
         """How a turn ends, going on with whatever is unfinished."""
@@ -227,14 +180,6 @@ class SessionActor:
                         await thread.resume()
         self.adopt()
 
-    async def _stop(self, thread: ThreadActor) -> None:
-        """Have a turn end or pause that is to, after what it is at or in the middle of it."""
-        if (reason := self._stops.why_cancelled(thread.cursor.turn)) is not None:
-            if thread.cursor.is_open:
-                thread.cancel(reason)
-        elif thread.cursor.status is ThreadState.RUNNING and (pause := self._stops.pause) is not None:
-            await thread.pause(pause)
-
     async def resume(self, request: ResumeThread) -> None:
         """Let a thread go on, its own or one below, that somebody has paused; one that runs does so already.
 
@@ -324,36 +269,9 @@ class SessionActor:
             self._look_below = True
         self.wake()
 
-    @asynccontextmanager
-    async def _loaded_at_rest(self) -> AsyncIterator[ThreadActor]:
-        """Its thread, which no turn runs in."""
-        async with self._loading:
-            try:
-                yield await ThreadActor.activate(self._root_thread(), self._services, lost=self.lost)
-            except Fenced:
-                raise self._moved() from None
-
-    def wake(self) -> None:
-        """Go on with whatever is unfinished."""
-        self._woken = True
-        if self._worker is None:
-            self._loaded = asyncio.get_running_loop().create_future()
-            self._worker = asyncio.create_task(self._work(), name=f"session of {self.root}")
-
-    async def close(self) -> None:
-        """Stop where it stands; what is unfinished is taken up by the next activation."""
-        tasks = [*self._accepting, *([self._worker] if self._worker is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _accept(
-        self, interaction: UserInteraction, done: asyncio.Future[TurnDone] | None, known_seq: int | None
-    ) -> int:
-        turn = await self._sessions.accept(self.session, interaction, host=self._services.host)
-        self._turns.add(turn, interaction)
-        if done is not None:
-            self._waiters.add(turn, done, known_seq)
+    async def _accept(self, asked: Asked) -> int:
+        turn = await self._sessions.accept(self.session, asked.interaction, host=self._services.host)
+        self._is_accepted(asked, turn, begun=False)
         self.wake()
         return turn
 
@@ -380,7 +298,7 @@ class SessionActor:
         self._accepting.discard(accepting)
         if not accepting.cancelled():
             accepting.exception()  # retrieved: perhaps nobody waits for it
-        self._on_rest(self)
+        self._on_rest(self.root)
 
     async def _over(self, turn: int, done: asyncio.Future[TurnDone]) -> TurnDone:
         if self._thread is not None:
@@ -396,99 +314,3 @@ class SessionActor:
     async def _is_over(self, turn: int) -> bool:
         head = await self._services.journal.head(self.root)
         return head is not None and is_over(head.cursor, turn)
-
-    async def _work(self) -> None:
-        try:
-            async with self._admission.place(self.root, self._priority, self.session.user_id), self._loading:
-                self._running = True
-                await patiently(self._services.clock, self._run_turns)
-        except asyncio.CancelledError:
-            self._fail(DestinationDied("the host is closing; ask again", destination=self._services.host))
-            raise
-        except Exception as error:  # noqa: BLE001 - handed to everyone who waits, none of whom may be left unanswered
-            self._fail(error)
-        finally:
-            self._worker = self._thread = None
-            self._running = False
-            self._on_rest(self)
-
-    async def _run_turns(self) -> None:
-        """Activate the main thread, and run turns while there are any."""
-        again, self._stops.halted = self._thread is not None, None
-        thread = self._thread = await ThreadActor.activate(self._root_thread(), self._services, lost=self.lost)
-        if again or thread.cursor.status is ThreadState.RUNNING:
-            self._turns.may_be_more = True  # whoever has left it there may have left interactions too
-        thread.pausing = self._pausing
-        self._stops.halted = self._stops.halted or thread.halted  # that it is may have been said meanwhile
-        if not self._loaded.done():
-            self._loaded.set_result(thread)
-        await self._waiters.tell(thread)
-        self._woken = True
-        while self._woken:
-            self._woken = False
-            await self._go_on(thread)
-            await self._run_turn(thread)
-            while self._goes_on(thread) and (interaction := await self._turns.take(thread.cursor.turn + 1)) is not None:
-                turn = thread.cursor.turn + 1
-                if (reason := self._stops.why_cancelled(turn)) is not None:
-                    await thread.skip_turn(turn, reason)
-                else:
-                    budget = await self._turns.budget(interaction, self.session.budget)
-                    await thread.start_turn(turn, interaction.content, durability=interaction.durability, budget=budget)
-                await self._run_turn(thread)
-            if not self._goes_on(thread):
-                await self._rest(thread)
-        thread.remember()
-
-    def _goes_on(self, thread: ThreadActor) -> bool:
-        """Whether the next turn may begin."""
-        return thread.cursor.pause is None and not self._stops.rests
-
-    async def _go_on(self, thread: ThreadActor) -> None:
-        """End a pause whose time has come, or that was one of its session."""
-        look_below, self._look_below = self._look_below, False
-        pause = thread.cursor.pause
-        if pause is None or self._stops.rests or self._stops.why_cancelled(thread.cursor.turn) is not None:
-            return
-        is_over = pause.kind is PauseKind.SESSION or is_due(pause, self._services.clock.now())
-        if is_over or (look_below and pause.kind is PauseKind.BRANCHES):
-            await thread.resume()
-
-    async def _rest(self, thread: ThreadActor) -> None:
-        """The thread, or its session, is paused: let those know who wait for its turns, and who wakes it."""
-        pause = thread.cursor.pause
-        if pause is not None and pause.until is not None and not self._stops.rests:
-            try:
-                await self._services.network.tell(SUPERVISOR, TimerSet(until=pause.until))
-            except DestinationDied:
-                logger.info("no supervisor; the next one reads the timer of %s in the store", self.root)
-        self._waiters.tell_pause(thread)
-
-    async def _run_turn(self, thread: ThreadActor) -> None:
-        await self._stop(thread)
-        runs = thread.cursor.status is ThreadState.RUNNING
-        await thread.run()
-        if runs:
-            self._stops.asked = None
-        if thread.cursor.status.finished:
-            self._stops.over(thread.cursor.turn)
-        await self._waiters.tell(thread)
-
-    def _fail(self, error: Exception) -> None:
-        if isinstance(error, Fenced):
-            error = self._moved()
-        if not self._loaded.done():
-            self._loaded.set_exception(error)
-            self._loaded.exception()  # retrieved: perhaps nobody waits for it
-        self._waiters.fail(error)
-        self._turns.forget()
-        self._stops.clear()
-
-    def _moved(self) -> DestinationDied:
-        return DestinationDied("the session is active elsewhere; ask there", destination=self._services.host)
-
-    def _root_thread(self) -> Thread:
-        if self._branch is not None:
-            return self._branch
-        factory = ThreadFactory(self._services.clock.now())
-        return factory.main(self.session.id, self.session.workflow_id, self._priority)

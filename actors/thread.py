@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,18 +13,18 @@ from actors.children import BranchParent
 from actors.course import Course
 from actors.errors import Fenced, SeqConflict
 from actors.forks import ForkRun
+from actors.openings import Prepared, TurnStart, begin, prepare
 from actors.patience import passes
 from actors.pauses import pause_at, read_at_pause, with_session
 from actors.ports import Head
 from actors.protocol import BranchDone, RunSegment, SegmentDone, TurnDone
-from actors.replay import Replayed, apply, base_state, replay, usage_after
+from actors.replay import Replayed, apply, base_state, keep_snapshot, replay, usage_after
 from actors.thread_services import AT_REST_BYTES, ThreadAtRest, ThreadServices
-from graphs.budgets import Budget
 from graphs.errors import Cancelled, ErrorInfo, GreenroomError, NodeError, describe
-from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Pause, Snapshot, Usage, snapshot_due
+from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Pause, Usage, snapshot_due
 from graphs.sessions import Session, SessionState
 from graphs.state.arrow import encoded_size
-from graphs.threads import Durability, Thread, ThreadState
+from graphs.threads import Thread, ThreadState
 from graphs.workflow import planner
 from graphs.workflow.plan import Plan
 
@@ -50,6 +49,8 @@ class ThreadActor:
         self.state: dict[str, Any] = {}
         self.usage = Usage()
         """Tokens of this turn."""
+        self.turn_waits = False
+        """Whether the next turn had been accepted when this one ended, perhaps by another host."""
         self._kept: tuple[JournalEntry, ...] = ()
         """Entries up to `seq` that are not written yet."""
         self._course = Course()
@@ -71,7 +72,13 @@ class ThreadActor:
 
     @classmethod
     async def activate(
-        cls, thread: Thread, services: ThreadServices, *, base: bytes | None = None, lost: str = ""
+        cls,
+        thread: Thread,
+        services: ThreadServices,
+        *,
+        base: bytes | None = None,
+        lost: str = "",
+        start: TurnStart | None = None,
     ) -> ThreadActor:
         """Take the thread's next epoch (recording the thread if it is new) and load it.
 
@@ -80,59 +87,48 @@ class ThreadActor:
             services: What it needs of its host.
             base: The encoded state of `thread.base`, if known.
             lost: A host known to be dead, from which a running turn may be taken.
+            start: A turn it begins at the same time if it is what its host remembers, or new; else that is to be done.
 
         Raises:
             ActiveElsewhere: Its turn is running on another host.
         """
-        head = await services.journal.activate(thread.id, services.host, create=thread, lost=lost)
+        prepared = await prepare(thread, services, start, base)
+        head = await services.journal.activate(
+            thread.id, services.host, create=thread, lost=lost, opening=prepared.opening
+        )
+        return await cls.at(head, services, prepared, base)
+
+    @classmethod
+    async def at(
+        cls, head: Head, services: ThreadServices, prepared: Prepared, base: bytes | None = None
+    ) -> ThreadActor:
+        """The thread whose epoch the host has just taken, which is perhaps as it was `prepared`."""
         plan = await services.catalog.plan(head.thread.workflow)
         actor = cls(head.thread, plan, head.epoch, services)
         actor.halted = head.halted
-        known = services.remembered.take(thread.id)
-        if known is not None and (known.epoch + 1, known.seq) == (head.epoch, head.seq):  # nobody has had it meanwhile
-            actor.seq, actor.cursor, actor.state = known.seq, known.cursor, known.state
-            actor.usage, actor._course = known.usage, known.course
-        else:
+        found = prepared.found(head)
+        if found is None:
             await actor._load(head, base)
+        else:
+            actor.seq, actor.cursor, actor.state = found.seq, found.cursor, found.state
+            actor.usage, actor._course = found.usage, found.course
         return actor
 
     def remember(self) -> None:
         """Have the host remember the thread, which does nothing now, in case it has a next turn soon."""
         if self.cursor.status.finished and not self._kept:
-            rest = ThreadAtRest(self.epoch, self.seq, self.cursor, self.state, self.usage, self._course)
+            workflow = self.thread.workflow
+            rest = ThreadAtRest(workflow, self.epoch, self.seq, self.cursor, self.state, self.usage, self._course)
             self.services.remembered.keep(self.thread.id, rest, self._course.size_bytes + AT_REST_BYTES)
 
-    async def start_turn(
-        self,
-        turn: int,
-        content: bytes | None,
-        *,
-        at: str | None = None,
-        stop_at: str | None = None,
-        steps: int = 0,
-        durability: Durability | None = None,
-        budget: Budget | None = None,
-    ) -> None:
-        """Journal the start of turn `turn`, with its input. `durability`, `budget` None: as the workflow says."""
-        deltas = () if content is None else (content,)
-        self._cancelled = None
-        error: ErrorInfo | None = None
-        try:
-            state = apply(self.plan.schema, self.state, deltas)
-        except GreenroomError as failure:  # a reducer refuses the input
-            state, deltas, error = self.state, (), failure.info()
-        event = planner.TurnStarted(turn, at, stop_at, steps, durability, error, budget)
-        try:
-            cursor = await self._after(event, state)
-        except GreenroomError as failure:  # what decides where it begins cannot be read
-            if passes(failure):
-                raise
-            error = failure.info()
-            cursor = await self._after(dataclasses.replace(event, error=error), state)
-        before = self.seq
-        await self._append(EntryKind.TURN_STARTED, cursor, state, deltas=deltas, error=error)
-        self.state, self._asked = state, None
-        self._course.begin(before, deltas)
+    async def start_turn(self, turn: int, start: TurnStart) -> None:
+        """Journal the start of turn `turn`, with its input."""
+        before, now = self.seq, self.services.clock.now()
+        begun = await begin(start, turn, self.plan, self._values, self.cursor, self.state, before + 1, now)
+        fields: dict[str, Any] = {"deltas": begun.deltas, "error": begun.error}
+        await self._append(EntryKind.TURN_STARTED, begun.cursor, begun.state, **fields)
+        self.state, self._asked, self._cancelled = begun.state, None, None
+        self._course.begin(before, begun.deltas)
 
     async def skip_turn(self, turn: int, reason: str) -> None:
         """Journal turn `turn`, which has not begun, as cancelled, in one append; its input is not written."""
@@ -375,6 +371,7 @@ class ThreadActor:
         self.seq, self.cursor = done.seq, done.cursor
         self.usage += done.usage
         self._kept = done.kept
+        self.turn_waits = done.turn_waits
 
     async def _note_death(self) -> None:
         """An executor has died: find out how far it came, and whether a step is at fault."""
@@ -476,11 +473,9 @@ class ThreadActor:
         op_id = f"{services.host}/{self.epoch}/{next(self._op_ids)}"
         size = await services.journal.append(self.thread.id, self.epoch, entries, op_id=op_id)
         self._kept = ()
-        last = entries[-1]
+        self.turn_waits, last = size.turn_waits, entries[-1]
         if snapshot_due(self.thread, size) or last.kind is EntryKind.RESTORED:  # its state is far away
-            encoded = self.plan.schema.encode_state(state)
-            snapshot = Snapshot(seq=last.seq, cursor=last.cursor, state=encoded, created_at=last.at, usage=usage)
-            await services.journal.keep_snapshot(self.thread.id, snapshot)
+            await keep_snapshot(services.journal, self.thread, self.plan.schema, last, state, usage)
 
     async def _load(self, head: Head, base: bytes | None) -> None:
         journal, schema_of = self.services.journal, self.services.catalog.schema

@@ -23,6 +23,7 @@ AT_REST_BYTES = 1_024
 class ThreadAtRest:
     """A thread between two turns, as its host remembers it."""
 
+    workflow: str
     epoch: int
     seq: int
     cursor: Cursor

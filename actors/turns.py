@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
+
 from actors.errors import Overloaded
 from actors.ports import SessionRepository
-from actors.protocol import StartTurn
+from actors.protocol import StartTurn, TurnDone
 from graphs.budgets import Budget, least
 from graphs.sessions import InteractionType, UserInteraction
 
 MAX_WAITING_TURNS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A turn that somebody asks for."""
+
+    interaction: UserInteraction
+    done: asyncio.Future[TurnDone] | None
+    """How it ends, if that is asked for, too: by somebody who knows the state after `known_seq`."""
+    known_seq: int | None
+    turn: asyncio.Future[int]
+    """Its number, once it is accepted."""
 
 
 def interaction_of(request: StartTurn, at: float) -> UserInteraction:
@@ -48,6 +63,10 @@ class WaitingTurns:
                 destination=self._session_id,
                 retry_after_s=1.0,
             )
+
+    def waits(self, turn: int) -> None:
+        """There is such a turn; perhaps it was accepted elsewhere."""
+        self.may_be_more = self.may_be_more or turn not in self._accepted
 
     def add(self, turn: int, interaction: UserInteraction) -> None:
         """A turn has been accepted here."""

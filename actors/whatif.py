@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.errors import DestinationDied, Fenced
+from actors.openings import TurnStart
 from actors.ports import Journal, SessionRepository
 from actors.protocol import BranchThread, RestoreThread
 from actors.replay import Replayed, SchemaOf, apply, replay
@@ -103,7 +104,7 @@ async def _begin_queue(request: BranchThread, services: ThreadServices) -> int:
     """Record the whole queue, in the one entry that begins it."""
     actor = await ThreadActor.activate(request.thread, services, lost=request.lost)
     if actor.seq == 0:
-        await actor.start_turn(1, request.update)
+        await actor.start_turn(1, TurnStart(request.update))
     return actor.cursor.turn
 
 

@@ -228,6 +228,8 @@ class ReplaySize(msgspec.Struct, frozen=True, kw_only=True):
     """Of these entries, as they are stored."""
     snapshot_bytes: int
     """Of the snapshot, as it is stored; 0 if there is none."""
+    turn_waits: bool = False
+    """Whether the append that tells this has ended a turn, and the next one waits already."""
 
 
 _LONG_ENTRIES = 64

@@ -9,8 +9,9 @@ from typing import Any
 
 from actors.executors.live import LiveReporter
 from actors.ports import Journal
+from actors.replay import keep_snapshot
 from graphs.errors import GreenroomError
-from graphs.journal import EntryKind, JournalEntry, Snapshot, Usage, snapshot_due
+from graphs.journal import EntryKind, JournalEntry, Usage, snapshot_due
 from graphs.state.schema import StateSchema
 from graphs.threads import Durability, Thread
 
@@ -61,6 +62,8 @@ class Recorder:
         self._writing: asyncio.Task[None] | None = None
         self._under_way_count = 0
         """Entries of the append that is under way."""
+        self.turn_waits = False
+        """See `ReplaySize`; of the last append."""
 
     async def add(self, entries: Sequence[JournalEntry], state: dict[str, Any], usage: Usage) -> None:
         """Record `entries`; `state` and `usage` are those after the last of them.
@@ -122,14 +125,10 @@ class Recorder:
             except GreenroomError:
                 self._kept = []  # nothing can be written behind what is lost
                 raise
+            self.turn_waits = size.turn_waits
             if latest is not None and snapshot_due(self._thread, size):
-                await self._keep_snapshot(*latest)
+                await keep_snapshot(self._journal, self._thread, self._schema, *latest)
             self._under_way_count = 0
-
-    async def _keep_snapshot(self, entry: JournalEntry, state: dict[str, Any], usage: Usage) -> None:
-        encoded = self._schema.encode_state(state)
-        snapshot = Snapshot(seq=entry.seq, cursor=entry.cursor, state=encoded, created_at=entry.at, usage=usage)
-        await self._journal.keep_snapshot(self._thread.id, snapshot)
 
 
 def _size_bytes(entry: JournalEntry) -> int:

@@ -97,7 +97,14 @@ class Segment:
         kept = await self._recorder.hand_over()
         schema = self._plan.schema
         deltas = tuple(schema.encode_delta(write) for write in schema.combine(self._writes))
-        return SegmentDone(seq=self._seq, cursor=self._cursor, deltas=deltas, usage=self._usage, kept=kept)
+        return SegmentDone(
+            seq=self._seq,
+            cursor=self._cursor,
+            deltas=deltas,
+            usage=self._usage,
+            kept=kept,
+            turn_waits=self._recorder.turn_waits,
+        )
 
     def _nodes(self, max_steps: int) -> Iterator[Node]:
         """What is to be run next, after each step anew."""

@@ -4,37 +4,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
-import msgspec
-
-from actors.ports import Head, LiveEvent
+from actors.ports import Head, LiveEvent, Opening
 from actors.stores import keys
-from actors.stores.checks import (
-    active_elsewhere,
-    ahead,
-    check_activate,
-    check_append,
-    check_create,
-    check_keep,
-    conflict,
-    fenced,
-    open_next,
-    session_changed,
-    unknown,
+from actors.stores.calls import (
+    HEAD_FIELDS,
+    activate_call,
+    activated,
+    append_call,
+    appended,
+    head_of,
+    open_call,
+    opened,
 )
-from actors.stores.index import index_change
+from actors.stores.checks import ahead, check_activate, check_append, check_create, check_keep, open_next, unknown
 from actors.stores.link import RedisLink
-from actors.stores.records import CURSOR, THREAD, open_session
-from actors.stores.rows import packed_rows
+from actors.stores.records import CURSOR, THREAD
 from actors.stores.tail import Tail, seq_of
 from actors.stores.writer import ScriptWriter
-from graphs.journal import CorruptRecord, Cursor, JournalEntry, ReplaySize, Snapshot, open_snapshot, seal
-from graphs.threads import Thread, is_root, path_of, root_of, session_of
+from graphs.journal import Cursor, JournalEntry, ReplaySize, Snapshot, open_snapshot, seal
+from graphs.threads import Thread, path_of
 
 _PAGE = 1_000
 """Entries or records fetched in one round trip."""
-_FIELDS = ("thread", "seq", "epoch", "host", "cursor", "updated_at", "fenced")
 
 
 class RedisJournal:
@@ -66,8 +58,16 @@ class RedisJournal:
             )
         )
 
-    async def activate(self, thread_id: str, host: str, *, create: Thread | None = None, lost: str = "") -> Head:
-        """Take the next epoch for `host`; `create` is recorded first if it is not there.
+    async def activate(
+        self,
+        thread_id: str,
+        host: str,
+        *,
+        create: Thread | None = None,
+        lost: str = "",
+        opening: Opening | None = None,
+    ) -> Head:
+        """Take the next epoch for `host`; `create` is recorded first if it is not there, and `opening` appended.
 
         Done twice it takes two epochs, of which only the second is told: that is as good.
 
@@ -76,22 +76,11 @@ class RedisJournal:
             ActiveElsewhere: Its turn is running on another host, which is not `lost`.
         """
         check_activate(thread_id, create)
-        args: list[Any] = [thread_id, host, lost]
-        if create is not None:
-            cursor = Cursor(status=create.state)
-            args += [THREAD.encode(create), path_of(thread_id), CURSOR.encode(cursor), repr(create.updated_at)]
-        session_id = session_of(thread_id)
-        script_keys = [keys.record(thread_id), keys.threads(session_id), keys.session(session_id)]
-        if is_root(thread_id):
-            script_keys.append(keys.OPEN)
-        fields = await self._writer.script("activate", script_keys, args)
-        if fields is None:
-            raise unknown(thread_id)
-        taken, *fields, session = fields
-        head = _head(thread_id, fields)
-        if not taken:
-            raise active_elsewhere(thread_id, head.host)
-        return head if session is None else msgspec.structs.replace(head, halted=open_session(session_id, session))
+        call = activate_call(thread_id, host, create, lost)
+        if opening is None:
+            return activated(await self._writer.script("activate", *call), thread_id)
+        check_append(opening.entries)
+        return opened(await self._writer.script("open", *open_call(call, thread_id, opening)), thread_id, opening)
 
     async def append(
         self,
@@ -114,37 +103,8 @@ class RedisJournal:
             StoreUnavailable: The store was away until the deadline.
         """
         check_append(entries)
-        first, last = entries[0].seq, entries[-1]
-        script_keys = [keys.record(thread_id), keys.journal(thread_id)]
-        args: list[Any] = [
-            epoch,
-            first,
-            op_id,
-            repr(last.at),
-            CURSOR.encode(last.cursor),
-            packed_rows(thread_id, entries),
-            *map(seal, entries),
-        ]
-        change = index_change(thread_id, entries)
-        if change is not None:
-            session_id = session_of(thread_id)
-            script_keys += [
-                keys.OPEN,
-                keys.TIMERS,
-                keys.interactions(session_id),
-                keys.inputs(session_id),
-                keys.ACTIVE,
-                keys.session(session_id),
-            ]
-            due = "" if change.due is None else repr(change.due)
-            turns = ("" if turn is None else turn for turn in (change.over, change.begun))
-            args += [change.change, root_of(thread_id), session_id, due, *turns]
-        answer = await self._writer.script("append", script_keys, args)
-        match answer:
-            case [int(count), int(size_bytes), int(snapshot_bytes)]:
-                return ReplaySize(entries=count, size_bytes=size_bytes, snapshot_bytes=snapshot_bytes)
-            case _:
-                raise _refusal(answer, thread_id, epoch, first)
+        answer = await self._writer.script("append", *append_call(thread_id, epoch, entries, op_id))
+        return appended(answer, thread_id, epoch, entries[0].seq)
 
     async def keep_snapshot(self, thread_id: str, snapshot: Snapshot) -> None:
         """Keep `snapshot` as the newest, unless there is a newer one.
@@ -168,8 +128,8 @@ class RedisJournal:
 
     async def head(self, thread_id: str) -> Head | None:
         """The record of a thread. Raises `CorruptRecord`."""
-        fields = await self._link.run(lambda: self._link.client.hmget(keys.record(thread_id), _FIELDS))
-        return None if fields[0] is None else _head(thread_id, fields)
+        fields = await self._link.run(lambda: self._link.client.hmget(keys.record(thread_id), HEAD_FIELDS))
+        return None if fields[0] is None else head_of(thread_id, fields)
 
     async def read(self, thread_id: str, *, after: int = 0, limit: int | None = None) -> list[JournalEntry]:
         """Entries with seq > `after`, in order. Raises `CorruptRecord`, also for one that is missing."""
@@ -204,8 +164,8 @@ class RedisJournal:
     async def threads(self, session_id: str) -> list[Head]:
         """Records of all threads of a session at one instant, oldest first. Raises `CorruptRecord`."""
         root = keys.record(f"{session_id}:")
-        found = await self._link.run(lambda: self._threads(keys=[keys.threads(session_id)], args=[root, *_FIELDS]))
-        return [_head(f"{session_id}:{path.decode()}", fields) for path, fields in found]
+        found = await self._link.run(lambda: self._threads(keys=[keys.threads(session_id)], args=[root, *HEAD_FIELDS]))
+        return [head_of(f"{session_id}:{path.decode()}", fields) for path, fields in found]
 
     async def open_threads(self) -> Mapping[str, str]:
         """Root threads somebody has to work on -> the host that took or accepted them last."""
@@ -243,37 +203,3 @@ class RedisJournal:
     async def close(self) -> None:
         """End follows."""
         await self._tail.close()
-
-
-def _refusal(answer: list[Any], thread_id: str, epoch: int, first: int) -> Exception:
-    match answer:
-        case [b"fenced", int(current)]:
-            return fenced(thread_id, epoch, current)
-        case [b"conflict", int(head)]:
-            return conflict(thread_id, first, head)
-        case [b"changed", bytes(state)]:
-            return session_changed(thread_id, state.decode())
-        case _:
-            return unknown(thread_id)
-
-
-def _head(thread_id: str, fields: Sequence[bytes]) -> Head:
-    key = keys.record(thread_id)
-    try:
-        thread, seq, epoch, host, cursor, updated_at, fenced_writes = fields
-        numbers = int(seq), int(epoch), float(updated_at), int(fenced_writes or 0)
-    except (TypeError, ValueError) as error:
-        raise CorruptRecord(f"{key}: {error}", key=key, thread_id=thread_id, seq=0) from error
-    position = CURSOR.decode(cursor, key=key, thread_id=thread_id, seq=numbers[0])
-    return Head(
-        thread=msgspec.structs.replace(
-            THREAD.decode(thread, key=key, thread_id=thread_id, seq=numbers[0]),
-            state=position.status,
-            updated_at=numbers[2],
-        ),
-        seq=numbers[0],
-        epoch=numbers[1],
-        cursor=position,
-        host=host.decode(),
-        fenced=numbers[3],
-    )

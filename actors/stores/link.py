@@ -58,9 +58,15 @@ def server_name(url: str) -> str:
     return f"{parts.scheme}://{host}:{port}/{options.get('db', 0)}"
 
 
+_PARTS: Mapping[str, Sequence[str]] = {"open": ("accept", "activate", "append")}
+"""Script -> those it calls as functions: a script cannot call another one inside the server."""
+
+
 def script_text(name: str) -> str:
     """Source of the script `name`."""
-    return files("actors.stores.scripts").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    text = files("actors.stores.scripts").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    parts = (f"local function {part}(KEYS, ARGV)\n{script_text(part)}end\n" for part in _PARTS.get(name, ()))
+    return "".join((*parts, text))
 
 
 class RedisLink:

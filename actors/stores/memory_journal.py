@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
 import msgspec
 
-from actors.ports import Head, LiveEvent, NodeRunning, TokenChunk
+from actors.ports import Head, LiveEvent, NodeRunning, Opening, TokenChunk
 from actors.stores import keys
 from actors.stores.checks import (
     active_elsewhere,
@@ -70,13 +70,14 @@ class MemoryRecord:
             fenced=self.fenced,
         )
 
-    def replay_size(self) -> ReplaySize:
-        """What is to be replayed."""
+    def replay_size(self, turn_waits: bool) -> ReplaySize:
+        """What is to be replayed, as an append tells it."""
         kept = max(self.snapshots, default=0)
         return ReplaySize(
             entries=len(self.entries) - kept,
             size_bytes=self.tail_bytes,
             snapshot_bytes=len(self.snapshots.get(kept, b"")),
+            turn_waits=turn_waits,
         )
 
     def entries_after(self, thread_id: str, after: int, until: int | None = None) -> Iterator[JournalEntry]:
@@ -142,6 +143,13 @@ class MemoryIndex:
         """Something happened in a session."""
         self.active[session_id] = max(at, self.active.get(session_id, at))
 
+    def turn_waits(self, thread_id: str, change: IndexChange | None) -> bool:
+        """Whether an append ends a turn, and the next one waits."""
+        if change is None or change.change is not Change.CLOSE or change.over is None:
+            return False
+        session_id = session_of(thread_id)
+        return self.turns.get(session_id, 0) > change.over and self.state(session_id) is not SessionState.PAUSED
+
     def change(self, thread_id: str, host: str, change: IndexChange) -> None:
         """Carry out what goes with an append."""
         session_id = session_of(thread_id)
@@ -150,9 +158,7 @@ class MemoryIndex:
             if not state.halted:
                 self.open.setdefault(root_of(thread_id), host)
             return
-        waiting = change.over is not None and self.turns.get(session_id, 0) > change.over
-        waiting = waiting and state is not SessionState.PAUSED
-        if change.change is Change.OPEN or (change.change is Change.CLOSE and waiting):
+        if change.change is Change.OPEN or self.turn_waits(thread_id, change):
             self.open[thread_id] = host
         else:
             self.open.pop(thread_id, None)
@@ -212,14 +218,24 @@ class MemoryJournal:
         self.records[thread.id] = record
         self._sessions.setdefault(thread.session_id, []).append(thread.id)
 
-    async def activate(self, thread_id: str, host: str, *, create: Thread | None = None, lost: str = "") -> Head:
-        """Take the next epoch for `host`; `create` is recorded first if it is not there.
+    async def activate(
+        self,
+        thread_id: str,
+        host: str,
+        *,
+        create: Thread | None = None,
+        lost: str = "",
+        opening: Opening | None = None,
+    ) -> Head:
+        """Take the next epoch for `host`; `create` is recorded first if it is not there, and `opening` appended.
 
         Raises:
             NotFoundError: No such thread, and none to create.
             ActiveElsewhere: Its turn is running on another host, which is not `lost`.
         """
         check_activate(thread_id, create)
+        if opening is not None:
+            check_append(opening.entries)
         if create is not None:
             await self.create(create)
         record = self._record(thread_id)
@@ -232,7 +248,13 @@ class MemoryJournal:
         if is_root(thread_id) and (running or thread_id in self._index.open):
             self._index.open[thread_id] = host
         halted = self._index.halted(session_of(thread_id))
-        return msgspec.structs.replace(head, epoch=record.epoch, host=host, halted=halted)
+        head = msgspec.structs.replace(head, epoch=record.epoch, host=host, halted=halted)
+        if opening is None or halted is not None:
+            return head
+        if (head.epoch, head.seq + 1) != (opening.epoch, opening.entries[0].seq):
+            return head
+        await self.append(thread_id, head.epoch, opening.entries, op_id=opening.op_id)
+        return msgspec.structs.replace(head, opened=True)
 
     async def append(
         self,
@@ -253,14 +275,15 @@ class MemoryJournal:
         check_append(entries)
         record = self._record(thread_id)
         first, last = entries[0].seq, entries[-1]
+        change = index_change(thread_id, entries)
+        turn_waits = self._index.turn_waits(thread_id, change)
         if epoch != record.epoch or first != len(record.entries) + 1:
             if record.ops.get(first) == (epoch, op_id):
-                return record.replay_size()
+                return record.replay_size(turn_waits)
             if epoch != record.epoch:
                 record.fenced += 1
                 raise fenced(thread_id, epoch, record.epoch)
             raise conflict(thread_id, first, len(record.entries))
-        change = index_change(thread_id, entries)
         state = self._index.state(session_of(thread_id))
         if change is not None and refused(change.change, state):
             raise session_changed(thread_id, state.value)
@@ -277,7 +300,7 @@ class MemoryJournal:
         if rows := new_rows(entries):
             self._rows.add(thread_id, record.thread, rows)
         self.live(thread_id).announce()
-        return record.replay_size()
+        return record.replay_size(turn_waits)
 
     async def keep_snapshot(self, thread_id: str, snapshot: Snapshot) -> None:
         """Keep `snapshot` as the newest, unless there is a newer one.

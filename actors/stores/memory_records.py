@@ -6,15 +6,25 @@ from collections.abc import Mapping
 
 import msgspec
 
+from actors.errors import ActiveElsewhere
+from actors.ports import Head, Opening
 from actors.stores import keys
-from actors.stores.checks import changed, completed, no_session, not_over, takes_no_turns
+from actors.stores.checks import (
+    changed,
+    check_activate,
+    check_append,
+    completed,
+    no_session,
+    not_over,
+    takes_no_turns,
+)
 from actors.stores.memory_journal import MemoryIndex, MemoryJournal
 from actors.stores.memory_rows import MemoryRows
 from actors.stores.records import INTERACTION, SESSION, open_bytes, open_interaction, open_session, seal_bytes
 from actors.stores.rows import used
 from graphs.journal import Cursor, PauseKind, Usage
 from graphs.sessions import Session, SessionState, UserInteraction
-from graphs.threads import ThreadState, is_root, main_thread_id, session_work_id
+from graphs.threads import Thread, ThreadState, is_root, main_thread_id, session_work_id
 
 
 class MemorySessions:
@@ -69,6 +79,31 @@ class MemorySessions:
             if state is not SessionState.PAUSED and self._journal.status(main) is not ThreadState.PAUSED:
                 self._index.open.setdefault(main, host)
         return self._turns[key]
+
+    async def begin_turn(
+        self,
+        session: Session,
+        interaction: UserInteraction,
+        thread: Thread,
+        opening: Opening,
+        *,
+        host: str,
+        lost: str = "",
+    ) -> tuple[int, Head | None]:
+        """`accept`, and if it is the turn that `opening` begins, `Journal.activate` with that, in one step.
+
+        Raises:
+            BusinessRuleViolation: The session has ended.
+        """
+        check_activate(thread.id, thread)
+        check_append(opening.entries)
+        turn = await self.accept(session, interaction, host=host)
+        if turn != opening.entries[0].cursor.turn:
+            return turn, None
+        try:
+            return turn, await self._journal.activate(thread.id, host, create=thread, lost=lost, opening=opening)
+        except ActiveElsewhere:
+            return turn, None
 
     async def complete(self, session_id: str, *, at: float) -> Session:
         """End a session of which all turns are over. Raises as the port says."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-import msgspec
-
+from actors.errors import ActiveElsewhere
+from actors.ports import Head, Opening
 from actors.stores import keys
-from actors.stores.checks import changed, completed, no_session, not_over, takes_no_turns
+from actors.stores.calls import accept_call, accepted, activate_call, open_call, opened
+from actors.stores.checks import changed, check_activate, check_append, completed, no_session, not_over
 from actors.stores.link import RedisLink
-from actors.stores.records import INTERACTION, SESSION, open_interaction, open_session, seal_bytes
+from actors.stores.records import SESSION, open_interaction, open_session
 from actors.stores.rows import used
-from actors.stores.writer import Part, ScriptWriter
+from actors.stores.writer import ScriptWriter
 from graphs.journal import Usage
 from graphs.sessions import Session, SessionState, UserInteraction
-from graphs.threads import main_thread_id
+from graphs.threads import Thread, main_thread_id
 
 _FIELD = "session"
 _STATE = "state"
@@ -43,12 +43,7 @@ class RedisSessions:
         indexes = keys.SESSIONS, keys.user_sessions(session.user_id), keys.ACTIVE
         args = SESSION.encode(session), session.id, repr(session.created_at)
         blob = await self._writer.script("begin", [keys.session(session.id), *indexes], args)
-        if blob is None:
-            return session
-        stored = open_session(session.id, blob)
-        # Whoever stored it, with an interaction, may have died before this.
-        await self._link.run(partial(self._index, stored))
-        return stored
+        return session if blob is None else open_session(session.id, blob)
 
     async def accept(self, session: Session, interaction: UserInteraction, *, host: str) -> int:
         """Record an interaction, and its session if the id is new; the number of its turn is returned.
@@ -58,35 +53,34 @@ class RedisSessions:
         Raises:
             BusinessRuleViolation: The session has ended.
         """
-        main = main_thread_id(session.id)
-        script_keys = [
-            keys.session(session.id),
-            keys.interactions(session.id),
-            keys.turns(session.id),
-            keys.inputs(session.id),
-            keys.record(main),
-            keys.OPEN,
-            keys.ACTIVE,
-        ]
-        args: list[Part] = [
-            SESSION.encode(session),
-            interaction.interaction_id,
-            INTERACTION.encode(msgspec.structs.replace(interaction, content=b"")),
-            seal_bytes(interaction.content),
-            session.id,
-            main,
-            host,
-            repr(interaction.timestamp),
-        ]
-        turn, blob = await self._writer.script("accept", script_keys, args)
-        if turn == 0:
-            raise takes_no_turns(session.id, blob.decode())
-        if turn == 1:  # it may be new, or whoever stored it may have died before this
-            stored = open_session(session.id, blob)
-            entry = repr(stored.created_at), stored.id
-            indexes = keys.SESSIONS, keys.user_sessions(stored.user_id)
-            await asyncio.gather(*(self._writer.command(b"ZADD", index, *entry) for index in indexes))
-        return int(turn)
+        return accepted(await self._writer.script("accept", *accept_call(session, interaction, host)), session.id)
+
+    async def begin_turn(
+        self,
+        session: Session,
+        interaction: UserInteraction,
+        thread: Thread,
+        opening: Opening,
+        *,
+        host: str,
+        lost: str = "",
+    ) -> tuple[int, Head | None]:
+        """`accept`, and if it is the turn that `opening` begins, `Journal.activate` with that, in one step.
+
+        Raises:
+            BusinessRuleViolation: The session has ended.
+        """
+        check_activate(thread.id, thread)
+        check_append(opening.entries)
+        accept, activate = accept_call(session, interaction, host), activate_call(thread.id, host, thread, lost)
+        answer = await self._writer.script("open", *open_call(activate, thread.id, opening, accept))
+        turn = accepted(answer[0], session.id)
+        if len(answer) == 1:
+            return turn, None
+        try:
+            return turn, opened(answer, thread.id, opening)
+        except ActiveElsewhere:
+            return turn, None
 
     async def complete(self, session_id: str, *, at: float) -> Session:
         """End a session of which all turns are over. Raises as the port says."""
@@ -162,7 +156,7 @@ class RedisSessions:
             return found
 
     async def _save(self, session: Session, before: Session | None) -> None:
-        async with self._link.client.pipeline(transaction=False) as pipeline:
+        async with self._link.client.pipeline(transaction=True) as pipeline:
             pipeline.hset(keys.session(session.id), _FIELD, SESSION.encode(session))
             if session.state is SessionState.ACTIVE:
                 pipeline.hdel(keys.session(session.id), _STATE)
@@ -170,13 +164,6 @@ class RedisSessions:
                 pipeline.hset(keys.session(session.id), _STATE, session.state)
             if before is not None and before.user_id != session.user_id:
                 pipeline.zrem(keys.user_sessions(before.user_id), session.id)
-            for index in (keys.SESSIONS, keys.user_sessions(session.user_id)):
-                pipeline.zadd(index, {session.id: session.created_at})
-            pipeline.zadd(keys.ACTIVE, {session.id: session.created_at}, nx=True)
-            await pipeline.execute()
-
-    async def _index(self, session: Session) -> None:
-        async with self._link.client.pipeline(transaction=False) as pipeline:
             for index in (keys.SESSIONS, keys.user_sessions(session.user_id)):
                 pipeline.zadd(index, {session.id: session.created_at})
             pipeline.zadd(keys.ACTIVE, {session.id: session.created_at}, nx=True)

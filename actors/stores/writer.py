@@ -7,12 +7,11 @@ from typing import Any
 
 import hiredis
 
+from actors.stores.calls import Part
 from actors.stores.commit import GroupCommit
 from actors.stores.link import RedisLink
 
-Part = str | bytes | int
-
-SCRIPTS = ("append", "activate", "accept", "begin")
+SCRIPTS = ("append", "activate", "accept", "begin", "open")
 
 
 class ScriptWriter:

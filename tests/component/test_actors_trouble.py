@@ -73,6 +73,17 @@ class Outage:
         for name in OPERATIONS:
             part = store.sessions if name == "interaction" else store.journal
             monkeypatch.setattr(part, name, self._failing(getattr(part, name)))
+        self._begin_turn = store.sessions.begin_turn
+        monkeypatch.setattr(store.sessions, "begin_turn", self._whole)
+
+    async def _whole(self, *args: Any, **options: Any) -> Any:
+        """It is one operation, which accepts the turn: if that fails, whoever asks for it is told."""
+        number, self.number = self.number, 0
+        count = self.count
+        try:
+            return await self._begin_turn(*args, **options)
+        finally:
+            self.number, self.count = number, count
 
     def _failing(self, operation: Callable[..., Any]) -> Callable[..., Any]:
         async def run(*args: Any, **options: Any) -> Any:

