@@ -104,7 +104,7 @@ class RedisLink:
         """The server's INFO. One attempt. Raises `StoreUnavailable`, also for a server that is too old."""
         self._check_open()
         try:
-            facts: dict[str, Any] = await _timed(self.client.info, self._connect_timeout_s)
+            facts: dict[str, Any] = await timed(self.client.info, self._connect_timeout_s)
         except exceptions.RedisError as error:
             raise unavailable(error, self.server) from error
         version = str(facts["redis_version"])
@@ -126,14 +126,14 @@ class RedisLink:
         """One attempt of `run`. Raises redis-py's errors, and `StoreUnavailable` once this is closed."""
         async with self._slots:
             self._check_open()
-            return await _timed(operation, COMMAND_TIMEOUT_S)
+            return await timed(operation, COMMAND_TIMEOUT_S)
 
     async def wait_for_news(self, operation: Callable[[], Awaitable[T]]) -> T:
         """As `run`, for one read on `blocking` that blocks up to `BLOCK_S`."""
 
         async def attempt() -> T:
             self._check_open()
-            return await _timed(operation, BLOCK_S + COMMAND_TIMEOUT_S)
+            return await timed(operation, BLOCK_S + COMMAND_TIMEOUT_S)
 
         return await self._retried(attempt)
 
@@ -170,10 +170,6 @@ class RedisLink:
         script: Callable[..., Awaitable[Any]] = self.client.register_script(script_text(name))
         return script
 
-    def wire(self, *scripts: str) -> ScriptWire:
-        """A connection of its own for calls of these scripts in batches."""
-        return ScriptWire(self.client, {name: script_text(name) for name in scripts})
-
     async def close(self) -> None:
         """Close all connections; operations under way and later ones fail with `StoreUnavailable`."""
         self._closed = True
@@ -181,57 +177,10 @@ class RedisLink:
             await client.aclose()
 
 
-async def _timed(operation: Callable[[], Awaitable[T]], timeout_s: float) -> T:
+async def timed(operation: Callable[[], Awaitable[T]], timeout_s: float) -> T:
     """What `operation` returns; a timeout is an error of redis-py like the others."""
     try:
         async with asyncio.timeout(timeout_s):
             return await operation()
     except TimeoutError as error:
         raise exceptions.TimeoutError(f"no answer within {timeout_s:g} s") from error
-
-
-class ScriptWire:
-    """One connection on which calls of scripts travel in batches: one write, then the answers in order."""
-
-    def __init__(self, client: Redis, scripts: Mapping[str, str]) -> None:
-        self._scripts = scripts
-        self.sha: dict[str, bytes] = {name: client.register_script(text).sha.encode() for name, text in scripts.items()}
-        """Name of a script -> what a call names it by."""
-        self._connection = client.connection_pool.make_connection()
-
-    async def exchange(self, commands: Sequence[bytes]) -> list[Any]:
-        """Answers to packed commands; an error the server gave for one of them stands in its place.
-
-        Raises:
-            redis.exceptions.RedisError: The connection failed; any of the commands may have been done.
-        """
-        try:
-            answers = await _timed(partial(self._exchange, commands), COMMAND_TIMEOUT_S)
-        except BaseException:
-            # Answers not read yet would be taken for those of the next batch.
-            await self._connection.disconnect(nowait=True)
-            raise
-        if any(isinstance(answer, exceptions.NoScriptError) for answer in answers):
-            await self._connection.disconnect()
-        return answers
-
-    async def _exchange(self, commands: Sequence[bytes]) -> list[Any]:
-        connection = self._connection
-        if not connection.is_connected:
-            await connection.connect()
-            # Loaded here, a call never meets a restarted server that does not know it.
-            for script in self._scripts.values():
-                await connection.send_command("SCRIPT", "LOAD", script)
-                await connection.read_response()
-        await connection.send_packed_command(commands)
-        return [await self._answer() for _ in commands]
-
-    async def _answer(self) -> Any:
-        try:
-            return await self._connection.read_response()
-        except exceptions.ResponseError as error:
-            return error
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._connection.disconnect()

@@ -9,7 +9,8 @@ import hiredis
 
 from actors.stores.calls import Part
 from actors.stores.commit import GroupCommit
-from actors.stores.link import RedisLink
+from actors.stores.link import RedisLink, script_text
+from actors.stores.wire import ScriptWire
 
 SCRIPTS = ("append", "activate", "accept", "begin", "open")
 
@@ -21,8 +22,8 @@ class ScriptWriter:
     """
 
     def __init__(self, link: RedisLink) -> None:
-        self._wire = link.wire(*SCRIPTS)
-        self._commit = GroupCommit(self._wire.exchange, server=link.server, deadline_s=link.deadline_s)
+        self._wire = ScriptWire(link.client, {name: script_text(name) for name in SCRIPTS})
+        self._commit = GroupCommit(self._wire, server=link.server, deadline_s=link.deadline_s)
 
     async def script(self, name: str, keys: Sequence[str], args: Sequence[Part]) -> Any:
         """The answer of one of `SCRIPTS`.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
 from redis import exceptions
 
 from actors.errors import Overloaded, StoreUnavailable
-from actors.stores.commit import GroupCommit
+from actors.stores.commit import Answers, GroupCommit
 
 
 class Server:
@@ -19,19 +19,26 @@ class Server:
     def __init__(self) -> None:
         self.batches: list[list[bytes]] = []
         self.replies: list[Any] = []
-        """For the batches to come: an error to raise, a dict of command -> answer, or nothing special."""
-        self.open = asyncio.Event()
-        self.open.set()
+        """For the batches to come: an error, a dict of command -> answer, or nothing special."""
+        self.gate = asyncio.Event()
+        self.gate.set()
         self.called = asyncio.Event()
 
-    async def exchange(self, commands: Sequence[bytes]) -> list[Any]:
+    async def open(self) -> None:
+        """It is."""
+
+    def send(self, commands: Sequence[bytes], answered: Callable[[Answers], None]) -> bool:
         self.batches.append(list(commands))
         self.called.set()
-        await self.open.wait()
         reply = self.replies.pop(0) if self.replies else {}
-        if isinstance(reply, Exception):
+        if isinstance(reply, Exception) and not isinstance(reply, exceptions.RedisError):
             raise reply
-        return [reply.get(command, b"+" + command) for command in commands]
+        self._answering = asyncio.create_task(self._answer(commands, reply, answered))
+        return True
+
+    async def _answer(self, commands: Sequence[bytes], reply: Any, answered: Callable[[Answers], None]) -> None:
+        await self.gate.wait()
+        answered(reply if isinstance(reply, Exception) else [reply.get(each, b"+" + each) for each in commands])
 
 
 @pytest.fixture
@@ -41,14 +48,14 @@ def server() -> Server:
 
 @pytest.fixture
 async def commit(server: Server) -> AsyncIterator[GroupCommit]:
-    commit = GroupCommit(server.exchange, server="redis://h:1/0", deadline_s=30, capacity=5)
+    commit = GroupCommit(server, server="redis://h:1/0", deadline_s=30, capacity=5)
     yield commit
     await commit.close()
 
 
 async def hold(server: Server, commit: GroupCommit, command: bytes = b"first") -> asyncio.Task:
-    """A round trip under way, which ends when `server.open` is set."""
-    server.open.clear()
+    """A round trip under way, which ends when `server.gate` is set."""
+    server.gate.clear()
     task = asyncio.create_task(commit.submit(command))
     await server.called.wait()
     return task
@@ -68,7 +75,7 @@ async def test_a_lone_command_goes_at_once(server: Server, commit: GroupCommit):
 async def test_what_arrives_during_a_round_trip_shares_the_next(server: Server, commit: GroupCommit):
     first = await hold(server, commit)
     others = await queue(commit, b"a", b"b", b"c")
-    server.open.set()
+    server.gate.set()
 
     assert await asyncio.gather(first, *others) == [b"+first", b"+a", b"+b", b"+c"]
     assert server.batches == [[b"first"], [b"a", b"b", b"c"]]
@@ -80,7 +87,7 @@ async def test_a_cancelled_command_is_still_sent(server: Server, commit: GroupCo
     first.cancel()
     one.cancel()
     await asyncio.wait([first, one])
-    server.open.set()
+    server.gate.set()
 
     assert await two == b"+b"
     assert (first.cancelled(), one.cancelled()) == (True, True)
@@ -132,7 +139,7 @@ async def test_a_refused_login_fails_the_batch_at_once_and_not_the_next(server: 
 
 
 async def test_after_the_deadline_a_command_fails(server: Server):
-    commit = GroupCommit(server.exchange, server="redis://h:1/0", deadline_s=0)
+    commit = GroupCommit(server, server="redis://h:1/0", deadline_s=0)
     server.replies = [exceptions.ConnectionError("gone")]
     with pytest.raises(StoreUnavailable) as caught:
         await commit.submit(b"a")
@@ -147,7 +154,7 @@ async def test_too_many_are_refused(server: Server, commit: GroupCommit):
     waiting = await queue(commit, *[b"%d" % n for n in range(5)])
     with pytest.raises(Overloaded) as caught:
         await commit.submit(b"one too many")
-    server.open.set()
+    server.gate.set()
 
     assert caught.value.fields == {"destination": "redis://h:1/0", "retry_after_s": 1.0}
     assert len(await asyncio.gather(first, *waiting)) == 6
