@@ -166,8 +166,14 @@ class SessionRepository(Protocol):
     async def save(self, session: Session) -> None:
         """Create or replace."""
 
-    async def create(self, session: Session) -> Session:
-        """Store unless the id exists; the stored one is returned."""
+    async def create(self, session: Session, *, alias: str = "") -> Session | None:
+        """Store unless the id exists; the stored one is returned.
+
+        Args:
+            session: The session.
+            alias: `id@version` or `id`. If it does not stand for the session's workflow any more, nothing is stored,
+                and None is returned.
+        """
 
     async def accept(self, session: Session, interaction: UserInteraction, *, host: str) -> int:
         """Record an interaction, and its session if the id is new; the number of the turn it starts is returned.

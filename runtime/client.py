@@ -62,7 +62,7 @@ from runtime.connection import Connection
 from runtime.deployment import Deployment, prepare, tools_named
 from runtime.handles import AsyncSession, AsyncThread
 from runtime.history import AsyncHistory
-from runtime.home import Home, new_id
+from runtime.home import Home, new_id, new_session
 from runtime.queues import Item, prepare_queue
 from runtime.records import Records
 from runtime.results import ThreadResult
@@ -102,6 +102,8 @@ class AsyncClient:
         self._asked: Counter[str] = Counter()
         """Host -> requests of this driver under way there."""
         self._ready: set[str] = set()
+        self._refs: dict[str, str] = {}
+        """What somebody has called a workflow -> the build that was the last time."""
         """Refs of the workflows that can run: what they need besides actors is started."""
         self._making_ready = asyncio.Lock()
         self._catalog = Catalog(connection.store.workflows, self._own_functions)
@@ -216,9 +218,7 @@ class AsyncClient:
                 raise TypeError("session() needs a workflow, or the id of a session")
             return AsyncSession(self, await self._found(await self.records.session(id)))
         context = SessionContext(metadata=dict(metadata or {}), permissions=tuple(permissions))
-        session = await self._new_session(workflow, id, user_id, context)
-        session = msgspec.structs.replace(session, budget=Budget.of(budget))
-        stored = await self._connection.store.sessions.create(session)
+        stored = await self._stored(workflow, new_session("", id, user_id, context, Budget.of(budget)))
         return AsyncSession(self, Home(stored) if id is None else await self._found(stored))
 
     async def _found(self, session: Session) -> Home:
@@ -226,18 +226,18 @@ class AsyncClient:
         head = await self._connection.store.journal.head(main_thread_id(session.id))
         return Home(session, "" if head is None else head.host)
 
-    async def _new_session(
-        self, workflow: str, session_id: str | None, user_id: str, context: SessionContext
-    ) -> Session:
-        now = time.time()
-        return Session(
-            id=session_id if session_id is not None else new_id(),
-            user_id=user_id,
-            workflow_id=await self._workflow_ref(workflow),
-            context=context,
-            created_at=now,
-            updated_at=now,
-        )
+    async def _stored(self, workflow: str, session: Session) -> Session:
+        """Store a session with the build that `workflow` stands for, which mostly is the one it stood for before."""
+        ref = self._refs.get(workflow)
+        while True:
+            if ref is None:
+                ref = self._refs[workflow] = await self._workflow_ref(workflow)
+            session = msgspec.structs.replace(session, workflow_id=ref)
+            alias = workflow if workflow != ref else ""
+            stored = await self._connection.store.sessions.create(session, alias=alias)
+            if stored is not None:
+                return stored
+            ref = None
 
     async def thread(self, thread_id: str) -> AsyncThread:
         """A thread by its id, whichever driver has started it. Raises `NotFoundError`."""
@@ -275,7 +275,7 @@ class AsyncClient:
         running: dict[str, Home] = {}
 
         async def run(content: Mapping[str, Any]) -> ThreadResult:
-            home = Home(await self._new_session(ref, None, user_id, SessionContext()))
+            home = Home(new_session(ref, None, user_id, SessionContext()))
             running[home.session.id] = home
             try:
                 result = await AsyncSession(self, home).run(content, priority=priority)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from actors.protocol import TurnDone
 from actors.remembered import LARGE_STATE_BYTES, StateAt
 from actors.replay import apply
-from graphs.sessions import Session
+from graphs.budgets import Budget
+from graphs.sessions import Session, SessionContext
 from graphs.state.arrow import encoded_size
 from graphs.state.schema import StateSchema
 from graphs.threads import main_thread_id
@@ -43,3 +45,19 @@ class Home:
 def new_id() -> str:
     """A random id: 16 characters of lower-case hexadecimal."""
     return secrets.token_hex(8)
+
+
+def new_session(
+    ref: str, session_id: str | None, user_id: str, context: SessionContext, budget: Budget | None = None
+) -> Session:
+    """The record of a new session with a build; `session_id` None: with an id of its own."""
+    now = time.time()
+    return Session(
+        id=session_id if session_id is not None else new_id(),
+        user_id=user_id,
+        workflow_id=ref,
+        context=context,
+        budget=budget,
+        created_at=now,
+        updated_at=now,
+    )

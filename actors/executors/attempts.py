@@ -16,7 +16,7 @@ from actors.facts import StepMeter
 from actors.ports import Clock
 from graphs.calls import Call
 from graphs.errors import ErrorInfo, GreenroomError, NodeTimeout, describe
-from graphs.workflow.node import Node
+from graphs.workflow.node import Node, NodeType
 from graphs.workflow.plan import Plan
 
 
@@ -94,20 +94,29 @@ class StepRunner:
         raise AssertionError("unreachable: the count has no end")
 
     async def _run_once(self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext) -> NodeOutput:
-        with self._live.running(context, self.address, at_once=self.kind != "function"):
-            if node.timeout_s is None:
+        if self.kind != NodeType.FUNCTION:
+            self._live.announce(context, self.address)
+            return await self._run_in_time(plan, node, state, context)
+        timer = self._live.announce_later(context, self.address)
+        try:
+            return await self._run_in_time(plan, node, state, context)
+        finally:
+            timer.cancel()
+
+    async def _run_in_time(self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext) -> NodeOutput:
+        if node.timeout_s is None:
+            return await self._runner.run(plan, node, state, context, self._live)
+        try:
+            async with asyncio.timeout(node.timeout_s) as deadline:
                 return await self._runner.run(plan, node, state, context, self._live)
-            try:
-                async with asyncio.timeout(node.timeout_s) as deadline:
-                    return await self._runner.run(plan, node, state, context, self._live)
-            except TimeoutError:
-                if not deadline.expired():
-                    raise
-                raise NodeTimeout(
-                    f"node {node.id!r} ran longer than {node.timeout_s} s; raise its timeout_s",
-                    node=node.id,
-                    timeout_s=node.timeout_s,
-                ) from None
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise NodeTimeout(
+                f"node {node.id!r} ran longer than {node.timeout_s} s; raise its timeout_s",
+                node=node.id,
+                timeout_s=node.timeout_s,
+            ) from None
 
 
 def _asked_to_stop() -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Protocol
 
 from actors.errors import Overloaded, StoreUnavailable
@@ -58,19 +57,14 @@ class LiveReporter:
         self._publishing = asyncio.Lock()
         self._publisher: asyncio.Task[None] | None = None
 
-    @contextmanager
-    def running(self, step: Step, by: str, *, at_once: bool) -> Iterator[None]:
-        """Announce `step` while the block runs: at once, or when it has run for a while."""
-        event = NodeRunning(seq=step.seq, node=step.node, at=self._clock.now(), attempt=step.attempt, by=by)
-        if at_once:
-            self._add(step.thread_id, event)
-            yield
-            return
-        timer = asyncio.get_running_loop().call_later(QUIET_S, self._add, step.thread_id, event)
-        try:
-            yield
-        finally:
-            timer.cancel()
+    def announce(self, step: Step, by: str, at: float | None = None) -> None:
+        """Tell that `step` runs, since `at` in Unix seconds (None: from now on)."""
+        at = self._clock.now() if at is None else at
+        self._add(step.thread_id, NodeRunning(seq=step.seq, node=step.node, at=at, attempt=step.attempt, by=by))
+
+    def announce_later(self, step: Step, by: str) -> asyncio.TimerHandle:
+        """Tell it when it has run for a while, unless the timer is cancelled by then."""
+        return asyncio.get_running_loop().call_later(QUIET_S, self.announce, step, by, self._clock.now())
 
     def token(self, step: Step, text: str) -> None:
         """Announce text a model has produced in `step`."""

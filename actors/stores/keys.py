@@ -50,6 +50,11 @@ def turns(session_id: str) -> str:
     return f"gr:{{{session_id}}}:turns"
 
 
+def latest(alias: str) -> str:
+    """Field of the index of workflows that names the build which `id@version` or `id` stands for."""
+    return f"latest:{alias}"
+
+
 def aliases(ref: str) -> tuple[str, str]:
     """What else a workflow `id@version+build` is called: `id@version` and `id`."""
     return ref.partition("+")[0], ref.partition("@")[0]

@@ -30,8 +30,11 @@ from graphs.threads import Thread, ThreadState, is_root, main_thread_id, session
 class MemorySessions:
     """Session records (port `SessionRepository`)."""
 
-    def __init__(self, journal: MemoryJournal, index: MemoryIndex, rows: MemoryRows) -> None:
+    def __init__(
+        self, journal: MemoryJournal, index: MemoryIndex, rows: MemoryRows, workflows: MemoryWorkflows
+    ) -> None:
         self._journal = journal
+        self._workflows = workflows
         self._index = index
         self._rows = rows
         self.records = rows.owners
@@ -50,8 +53,10 @@ class MemorySessions:
             self._index.sessions[session.id] = session
         self._index.active.setdefault(session.id, session.created_at)
 
-    async def create(self, session: Session) -> Session:
-        """Store unless the id exists; the stored one is returned."""
+    async def create(self, session: Session, *, alias: str = "") -> Session | None:
+        """Store unless the id exists; the stored one is returned. None if `alias` is not its workflow any more."""
+        if alias and self._workflows.latest.get(alias) != session.workflow_id:
+            return None
         stored = open_session(session.id, self.records.setdefault(session.id, SESSION.encode(session)))
         self._index.active.setdefault(session.id, stored.created_at)
         return stored
@@ -204,7 +209,7 @@ class MemoryWorkflows:
         """Ref -> sealed spec."""
         self.programs: dict[str, bytes] = {}
         """Ref -> sealed program."""
-        self._latest: dict[str, str] = {}
+        self.latest: dict[str, str] = {}
         """`id@version` or `id` -> ref saved last."""
         self._times: dict[str, tuple[float, float]] = {}
 
@@ -212,18 +217,18 @@ class MemoryWorkflows:
         """Store the spec of a build, and make it what `id@version` and `id` name. `at` is Unix seconds."""
         self.records[ref] = seal_bytes(spec)
         for alias in keys.aliases(ref):
-            self._latest[alias] = ref
+            self.latest[alias] = ref
         self._times[ref] = (self._times.get(ref, (at, at))[0], at)
 
     async def get(self, ref: str) -> tuple[str, bytes] | None:
         """(ref, spec) of a build, or of the one saved last if `ref` is an alias. Raises `CorruptRecord`."""
-        ref = self._latest.get(ref, ref)
+        ref = self.latest.get(ref, ref)
         blob = self.records.get(ref)
         return None if blob is None else (ref, open_bytes(blob, key=f"{keys.WORKFLOWS} {ref}"))
 
     async def resolve(self, ref: str) -> str | None:
         """The build that `get` would give, without its spec."""
-        ref = self._latest.get(ref, ref)
+        ref = self.latest.get(ref, ref)
         return ref if ref in self.records else None
 
     async def save_program(self, ref: str, program: bytes) -> None:

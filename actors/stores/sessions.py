@@ -38,12 +38,16 @@ class RedisSessions:
         before = await self.find_by_id(session.id)
         await self._link.run(partial(self._save, session, before))
 
-    async def create(self, session: Session) -> Session:
-        """Store unless the id exists; the stored one is returned."""
+    async def create(self, session: Session, *, alias: str = "") -> Session | None:
+        """Store unless the id exists; the stored one is returned. None if `alias` is not its workflow any more."""
         indexes = keys.SESSIONS, keys.user_sessions(session.user_id), keys.ACTIVE
-        args = SESSION.encode(session), session.id, repr(session.created_at)
-        blob = await self._writer.script("begin", [keys.session(session.id), *indexes], args)
-        return session if blob is None else open_session(session.id, blob)
+        latest = (keys.latest(alias), session.workflow_id) if alias else ("", "")
+        args = SESSION.encode(session), session.id, repr(session.created_at), *latest
+        script_keys = [keys.session(session.id), *indexes, keys.WORKFLOW_INDEX]
+        is_stored, *before = await self._writer.script("begin", script_keys, args)
+        if not is_stored:
+            return None
+        return open_session(session.id, before[0]) if before else session
 
     async def accept(self, session: Session, interaction: UserInteraction, *, host: str) -> int:
         """Record an interaction, and its session if the id is new; the number of its turn is returned.

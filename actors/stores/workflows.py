@@ -31,10 +31,10 @@ class RedisWorkflows:
         return None if blob is None else (build, open_bytes(blob, key=f"{keys.WORKFLOWS} {build}"))
 
     async def resolve(self, ref: str) -> str | None:
-        """The build that `get` would give, without its spec. Every new session asks for it."""
+        """The build that `get` would give, without its spec."""
         if "+" in ref:
             return ref if await self._writer.command(b"HEXISTS", keys.WORKFLOWS, ref) else None
-        latest: bytes | None = await self._writer.command(b"HGET", keys.WORKFLOW_INDEX, f"latest:{ref}")
+        latest: bytes | None = await self._writer.command(b"HGET", keys.WORKFLOW_INDEX, keys.latest(ref))
         return None if latest is None else latest.decode()
 
     async def save_program(self, ref: str, program: bytes) -> None:
@@ -54,7 +54,7 @@ class RedisWorkflows:
         return {ref: (float(times[f"created:{ref}"]), float(times[f"updated:{ref}"])) for ref in refs}
 
     async def _save(self, ref: str, spec: bytes, at: float) -> None:
-        latest = {f"latest:{alias}": ref for alias in keys.aliases(ref)}
+        latest = {keys.latest(alias): ref for alias in keys.aliases(ref)}
         async with self._link.client.pipeline(transaction=False) as pipeline:
             # The spec first: the index never names one that is not there.
             pipeline.hset(keys.WORKFLOWS, ref, seal_bytes(spec))

@@ -151,9 +151,15 @@ class Plan:
         """Node id -> where its failure leads; nodes without an edge for errors are not in it."""
         return {edge.source: edge.target for edge in self.graph.edges if edge.on_error and edge.target is not None}
 
-    def kind(self, node_id: str) -> NodeType:
-        """Kind of a node."""
-        return self.nodes[node_id].node_type
+    @cached_property
+    def kinds(self) -> dict[str, NodeType]:
+        """Node id -> kind."""
+        return {node.id: node.node_type for node in self.graph.nodes}
+
+    @cached_property
+    def executors(self) -> dict[str, str]:
+        """Node id -> kind of the executors that run it; not those that none runs."""
+        return {node_id: kind.executor for node_id, kind in self.kinds.items() if kind.executable}
 
     def workflow_of(self, node_id: str) -> str:
         """What the catalog calls the workflow that a map or subworkflow runs: exactly this one if it runs itself."""

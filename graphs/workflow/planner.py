@@ -179,9 +179,10 @@ def command(plan: Plan, cursor: Cursor) -> Command:
     if cursor.fork is not None:
         return RunBranches(cursor.fork)
     if cursor.node is not None:
-        kind = plan.kind(cursor.node)
-        runs = kind.executable and not cursor.asks
-        return RunNode(cursor.node, kind.executor) if runs else PauseAt(cursor.node, kind)
+        executor = plan.executors.get(cursor.node)
+        if executor is None or cursor.asks:
+            return PauseAt(cursor.node, plan.kinds[cursor.node])
+        return RunNode(cursor.node, executor)
     if cursor.error is not None:
         return FinishTurn(ThreadState.FAILED, cursor.error)
     return FinishTurn(ThreadState.COMPLETED)
@@ -314,7 +315,7 @@ def _chosen_anew(move: Move, event: Branched, at: Cursor) -> Cursor:
             return move.leave(again, START, usage)
         case EntryKind.STEP_FINISHED if left is not None:
             return move.leave(again, left, usage)
-        case EntryKind.RESUMED if left is not None and left != at.node and not move.plan.kind(left).executable:
+        case EntryKind.RESUMED if left is not None and left != at.node and left not in move.plan.executors:
             return move.leave(again, left, usage)
         case EntryKind.JOINED if left is not None:
             return move.leave_fork(again, left, usage)

@@ -78,6 +78,21 @@ async def test_a_turn_is_accepted_activated_and_begun_in_one_trip(monkeypatch: p
         assert await history(rt, session.thread) == [STARTED, step("note"), COMPLETED] * 2
 
 
+async def test_a_session_has_the_build_that_another_driver_has_deployed_meanwhile() -> None:
+    async with runtime() as rt, another_driver(rt) as second:
+        await rt.deploy(noting())
+        before = await rt.session("noting")
+        g = Graph("noting", state=Log)
+        g.node(lambda state: {"notes": "otherwise"}, name="note")
+        g.edge(START, "note")
+        g.edge("note", END)
+        await second.deploy(g)
+
+        after = await rt.session("noting")
+
+        assert [(await session.run({})).state.notes for session in (before, after)] == [["noted"], ["otherwise"]]
+
+
 async def test_without_a_place_it_is_accepted_and_waits() -> None:
     gate = Gate()
     async with runtime(hosts={"min": 1, "capacity": 1}) as rt:

@@ -313,12 +313,17 @@ async def test_servers_that_cannot_be_reached(
     assert type(refused.value) is error
 
 
-@pytest.mark.parametrize(("status", "error"), [(401, ToolError), (404, ToolError), (503, ToolUnavailable)])
-async def test_servers_that_refuse(servers: McpServers, status: int, error: type[Exception]) -> None:
+@pytest.mark.parametrize(
+    ("status", "error", "connect_timeout_s"),
+    [(401, ToolError, 10.0), (404, ToolError, 10.0), (503, ToolUnavailable, 0.2)],  # the last is asked again until then
+)
+async def test_servers_that_refuse(
+    servers: McpServers, status: int, error: type[Exception], connect_timeout_s: float
+) -> None:
     with ModelServer() as endpoint:
         endpoint.steps = [lambda handler: handler.reply(status, "text/plain", "no")]
         threading.Thread(target=endpoint.serve_forever, kwargs={"poll_interval": 0.01}).start()
-        server = McpServer(name="x", url=endpoint.url, connect_timeout_s=0.2)
+        server = McpServer(name="x", url=endpoint.url, connect_timeout_s=connect_timeout_s)
         with pytest.raises(error) as refused:
             await servers.tools(server)
         endpoint.shutdown()

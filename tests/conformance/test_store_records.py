@@ -15,7 +15,8 @@ from graphs.threads import Thread, ThreadState, ThreadType
 
 class TestSessions:
     def session(self, session_id: str, *, user_id: str = "ada", at: float = 1.0, **fields) -> Session:
-        return Session(id=session_id, user_id=user_id, workflow_id="w@1", created_at=at, **fields)
+        fields.setdefault("workflow_id", "w@1")
+        return Session(id=session_id, user_id=user_id, created_at=at, **fields)
 
     async def test_create_returns_the_stored_one(self, store: Store):
         first = self.session("a", context=SessionContext(metadata={"n": 1}, permissions=("x",)))
@@ -35,6 +36,22 @@ class TestSessions:
         assert await store.sessions.find_by_id("a") == changed
         assert await store.sessions.list(user_id="ada") == []
         assert await store.sessions.list(user_id="bob") == [changed]
+
+    async def test_a_session_of_a_build_that_has_been_replaced_is_not_stored(self, store: Store):
+        first, second = self.session("a", workflow_id="w@1+x"), self.session("b", workflow_id="w@1+y")
+        await store.workflows.save("w@1+x", b"x", at=1.0)
+        assert await store.sessions.create(first, alias="w") == first
+        await store.workflows.save("w@1+y", b"y", at=2.0)
+
+        refused = [
+            await store.sessions.create(self.session("b", workflow_id="w@1+x"), alias=alias)
+            for alias in ("w", "w@1", "w@2", "other")
+        ]
+
+        assert refused == [None] * 4
+        assert await store.sessions.create(second, alias="w@1") == second
+        assert await store.sessions.create(second, alias="w") == second
+        assert await store.sessions.list() == [second, first]
 
     async def test_listed_newest_first(self, store: Store):
         made = [self.session(f"s{n}", user_id=("ada", "bob")[n % 2], at=1e9 + n / 8) for n in (3, 1, 4, 0, 2)]
