@@ -34,6 +34,8 @@ class Course:
         """What the turn has written, its input not included."""
         self.size_bytes = 0
         """About how many the state has, encoded; less if that is not known."""
+        self.encoded = b""
+        """The state, encoded; empty if nobody has needed that since it changed."""
         self._input: tuple[bytes, ...] = ()
         self._began_after: int | None = None
         """Seq before the turn, if the state has come from that by `_input` and `written` alone."""
@@ -52,7 +54,7 @@ class Course:
 
     def replaced(self, written: Sequence[Mapping[str, Any]] = ()) -> None:
         """The state has become another one; `written` is what the turn has written that led there."""
-        self.written, self._began_after, self.size_bytes = list(written), None, 0
+        self.written, self._began_after, self.size_bytes, self.encoded = list(written), None, 0, b""
         self._held.clear()
 
     def executor_at(self, kind: str, state_id: str) -> None:
@@ -72,6 +74,8 @@ class Course:
         return (*self._input, *map(schema.encode_delta, schema.combine(self.written)))
 
     def _changed(self, deltas: Sequence[bytes]) -> None:
+        if deltas:
+            self.encoded = b""
         self.size_bytes += sum(map(len, deltas))
         for kind, held in list(self._held.items()):
             held.deltas += deltas

@@ -116,6 +116,8 @@ async def prepare(
         if rest is None:
             state = await base_state(services.journal, thread, plan.schema, services.catalog.schema, base)
             rest = ThreadAtRest(thread.workflow, 0, 0, Cursor(), state, Usage(), Course())
+            if base is not None and not thread.has_own_state:
+                rest.course.encoded = base  # a branch of a fork begins with what its parent has
         if rest.workflow != thread.workflow:
             return Prepared(rest)
         seq, turn, now = rest.seq + 1, rest.cursor.turn + 1, services.clock.now()

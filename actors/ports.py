@@ -157,7 +157,7 @@ class LiveFeed(Protocol):
     """Where running steps publish. Best effort, bounded per thread, gone after some minutes."""
 
     async def publish(self, thread_id: str, events: Sequence[NodeRunning | TokenChunk]) -> None:
-        """Publish `events` in order."""
+        """Publish `events` in order; they are there before what is appended after this was called."""
 
 
 class SessionRepository(Protocol):

@@ -117,6 +117,7 @@ class ThreadActor:
     def remember(self) -> None:
         """Have the host remember the thread, which does nothing now, in case it has a next turn soon."""
         if self.cursor.status.finished and not self._kept:
+            self._course.encoded = b""
             workflow = self.thread.workflow
             rest = ThreadAtRest(workflow, self.epoch, self.seq, self.cursor, self.state, self.usage, self._course)
             self.services.remembered.keep(self.thread.id, rest, self._course.size_bytes + AT_REST_BYTES)
@@ -314,7 +315,7 @@ class ThreadActor:
             deltas=tuple(map(schema.encode_delta, schema.combine(self._course.written)))
             if over and not thread.is_item
             else (),
-            state=schema.encode_state(self.state) if over and thread.has_own_state else b"",
+            state=self._encoded() if over and thread.has_own_state else b"",
             usage=self.usage,
             error=self.cursor.error,
             pause=self.cursor.pause,
@@ -343,9 +344,11 @@ class ThreadActor:
             self._take(kind, done)
 
     def _encoded(self) -> bytes:
-        encoded = self.plan.schema.encode_state(self.state)
-        self._course.size_bytes = encoded_size(encoded)
-        return encoded
+        course = self._course
+        if not course.encoded:
+            course.encoded = self.plan.schema.encode_state(self.state)
+            course.size_bytes = encoded_size(course.encoded)
+        return course.encoded
 
     async def _cut_off(self, kind: str, asked: asyncio.Task[SegmentDone | None]) -> None:
         """End a segment in the middle of its step; if the turn is cancelled, the steps before that are recorded."""

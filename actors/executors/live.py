@@ -13,8 +13,8 @@ from actors.ports import Clock, LiveFeed, NodeRunning, TokenChunk
 logger = logging.getLogger(__name__)
 
 PUBLISH_EVERY_S = 0.03
-QUIET_S = 0.05
-"""A function node is announced when it has run this long: most are over before, and announcing costs a round trip."""
+QUIET_S = 0.1
+"""A function node is announced when it has run this long: most are over before, and nobody would see them begin."""
 MAX_UNPUBLISHED = 10_000
 
 
@@ -54,7 +54,8 @@ class LiveReporter:
         self._waiting: dict[str, list[NodeRunning | TokenChunk]] = {}
         self._count = 0
         self._sending: Mapping[str, list[NodeRunning | TokenChunk]] = {}
-        self._publishing = asyncio.Lock()
+        self._sent = asyncio.Event()
+        """Set when nothing of `_sending` is under way."""
         self._publisher: asyncio.Task[None] | None = None
 
     def announce(self, step: Step, by: str, at: float | None = None) -> None:
@@ -76,11 +77,12 @@ class LiveReporter:
 
     async def flush(self, thread_id: str) -> None:
         """Publish what is left of a thread now: once its step is recorded, it would come too late."""
-        async with self._publishing:
-            events = self._waiting.pop(thread_id, [])
-            self._count -= len(events)
-            if events:
-                await self._send({thread_id: events})
+        if thread_id in self._sending:
+            await self._sent.wait()
+        events = self._waiting.pop(thread_id, [])
+        self._count -= len(events)
+        if events:
+            await self._send({thread_id: events})
 
     async def close(self) -> None:
         """Publish what is left."""
@@ -106,15 +108,16 @@ class LiveReporter:
             self._publisher = None
 
     async def _publish_waiting(self) -> None:
-        async with self._publishing:
-            waiting, self._waiting, self._count = self._waiting, {}, 0
-            await self._send(waiting)
+        self._sending, self._waiting, self._count = self._waiting, {}, 0
+        self._sent.clear()
+        try:
+            await self._send(self._sending)
+        finally:
+            self._sending = {}
+            self._sent.set()
 
     async def _send(self, waiting: Mapping[str, list[NodeRunning | TokenChunk]]) -> None:
-        self._sending = waiting
         try:
             await asyncio.gather(*(self._feed.publish(thread_id, events) for thread_id, events in waiting.items()))
         except (StoreUnavailable, Overloaded):
             logger.info("watchers of %d threads miss some live events; the journal has the truth", len(waiting))
-        finally:
-            self._sending = {}

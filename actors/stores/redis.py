@@ -31,7 +31,7 @@ class RedisStore:
         self._link = link
         self._writer = ScriptWriter(link)
         self.journal = RedisJournal(link, self._writer)
-        self.live = RedisLiveFeed(link)
+        self.live = RedisLiveFeed(self._writer)
         self.sessions = RedisSessions(link, self._writer)
         values = RedisValues(link)
         self.values: ValueRepository = values if shared is None else SharedValues(values, link.server, shared)

@@ -12,7 +12,7 @@ from actors.stores.commit import GroupCommit
 from actors.stores.link import RedisLink, script_text
 from actors.stores.wire import ScriptWire
 
-SCRIPTS = ("append", "activate", "accept", "begin", "open")
+SCRIPTS = ("append", "activate", "accept", "begin", "open", "tell")
 
 
 class ScriptWriter:

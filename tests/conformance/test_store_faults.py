@@ -194,6 +194,14 @@ async def test_an_entry_that_is_gone_is_missed(durable: ValkeyServer):
             await store.journal.read(MAIN)
 
 
+async def test_live_events_that_are_sent_again_are_there_once(durable: ValkeyServer):
+    async with connected(url_of(durable)) as store, Redis.from_url(url_of(durable)) as client:
+        for name in ("a1", "a1", "a2"):
+            await store._writer.script("tell", ["gr:{s1}:l:0"], [name, b"events", 10, 600])
+
+        assert [fields for _, fields in await client.xrange("gr:{s1}:l:0")] == [{b"a1": b"events"}, {b"a2": b"events"}]
+
+
 async def test_live_events_expire_and_keys_of_a_session_share_a_hash_tag(durable: ValkeyServer):
     async with connected(url_of(durable)) as store, Redis.from_url(url_of(durable)) as client:
         await store.journal.create(THREAD)
