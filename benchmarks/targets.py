@@ -206,8 +206,8 @@ PROMISES = (
         unit="",
         measure=lambda result: result.parameters["of_each_core"],
         bound=(
-            "the machine: two processes that compute at the same time keep 0.86 to 1.04 of their speed alone, those with "
-            "eight threads 0.74 to 0.89; and the executors begin after 10 ms, and end up to 25 ms apart"
+            "the machine: two processes that compute at the same time keep 0.86 to 1.04 of their speed alone, and 0.74 "
+            "to 0.89 with eight threads each; and the executors begin after 10 ms, and end up to 25 ms apart"
         ),
     ),
     Promise(
