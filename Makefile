@@ -51,11 +51,9 @@ bench: $(BENCH_STAMP)  ## Measure beside peers (20 minutes), then write docs/per
 	$(BIN)/python -m benchmarks.storage
 	$(BIN)/python -m benchmarks.wide
 	$(BIN)/python -m benchmarks.table
-	$(BIN)/python -m benchmarks.history
 	$(BIN)/python -m benchmarks.recovery --rounds 2
 	$(BIN)/python -m benchmarks.cold_start
 	$(BIN)/python -m benchmarks.scaling
-	$(BIN)/python -m benchmarks.soak --minutes 1
 	$(BIN)/python -m benchmarks.report
 
 install: $(STAMP)
