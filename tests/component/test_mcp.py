@@ -315,7 +315,7 @@ async def test_servers_that_cannot_be_reached(
 
 @pytest.mark.parametrize(
     ("status", "error", "connect_timeout_s"),
-    [(401, ToolError, 10.0), (404, ToolError, 10.0), (503, ToolUnavailable, 0.2)],  # the last is asked again until then
+    [(401, ToolError, 10.0), (404, ToolError, 10.0), (503, ToolUnavailable, 2.0)],  # the last is asked again until then
 )
 async def test_servers_that_refuse(
     servers: McpServers, status: int, error: type[Exception], connect_timeout_s: float
