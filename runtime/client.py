@@ -100,6 +100,9 @@ class AsyncClient:
         self._deployments = {}
         self._hosts: tuple[str, ...] = ()
         self._asked: Counter[str] = Counter()
+        """Host -> its requests that are under way."""
+        self._submitted: Counter[str] = Counter()
+        """Host -> turns it has accepted, and nobody here has waited for."""
         """Host -> requests of this driver under way there."""
         self._ready: set[str] = set()
         self._refs: dict[str, str] = {}
@@ -463,13 +466,15 @@ class AsyncClient:
     async def _ask_once(self, home: Home, request: HostRequest, expected: type[_Reply]) -> _Reply:
         hosts = self._hosts or await self._fetch_hosts()
         if home.host not in hosts:
-            home.host = min(hosts, key=self._asked.__getitem__)
+            home.host = min(hosts, key=lambda host: (self._asked[host], self._submitted[host]))
         host = home.host
         self._asked[host] += 1
         try:
             if home.lost:
                 request = msgspec.structs.replace(request, lost=home.lost)
-            return await self._connection.network.ask(host, request, expected)
+            reply = await self._connection.network.ask(host, request, expected)
+            self._submitted[host] += isinstance(reply, TurnAccepted)
+            return reply
         except DestinationDied:
             if host not in await self._fetch_hosts(suspect=host):
                 home.lost = host

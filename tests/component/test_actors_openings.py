@@ -93,6 +93,19 @@ async def test_a_session_has_the_build_that_another_driver_has_deployed_meanwhil
         assert [(await session.run({})).state.notes for session in (before, after)] == [["noted"], ["otherwise"]]
 
 
+async def test_turns_that_nobody_waits_for_are_spread_over_the_hosts() -> None:
+    gate = Gate()
+    async with runtime(hosts={"min": 2}) as rt:
+        await rt.deploy(noting(gate))
+
+        threads = [await (await rt.session("noting")).submit({}) for _ in range(10)]
+
+        await gate.reached(10)
+        assert [len(host._sessions) for host in hosts(rt).values()] == [5, 5]
+        await gate.open()
+        assert [(await thread.result()).state.notes for thread in threads] == [["noted"]] * 10
+
+
 async def test_without_a_place_it_is_accepted_and_waits() -> None:
     gate = Gate()
     async with runtime(hosts={"min": 1, "capacity": 1}) as rt:
