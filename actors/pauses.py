@@ -76,7 +76,13 @@ def goes_on(cursor: Cursor, now: float) -> bool:
 
 
 def together(node: str, pauses: list[Pause], deadline: float | None) -> Pause:
-    """The pause of a thread whose branches are all paused: the first question, the first time to go on."""
+    """The pause of a thread whose branches are all paused: the first question, the first time to go on.
+
+    If one is paused with its session, so is the thread. It may not have been asked to, having been activated anew: then
+    the session may be active again, and the store, which compares, refuses the pause of the root.
+    """
+    if (halted := next((pause for pause in pauses if pause.kind is PauseKind.SESSION), None)) is not None:
+        return halted
     times = [pause.until for pause in pauses if pause.until is not None]
     if deadline is not None:
         times.append(deadline)

@@ -56,6 +56,26 @@ def chain(gate: Gate, runs: Counter[str] | None = None, **options: Any) -> Graph
     return g
 
 
+def pair(gates: dict[str, Gate]) -> Graph:
+    """Two branches: START -> a -> a2 -> END, and the same for b; `a` and `b` wait at their gates."""
+    g = Graph("pair", state=Ask)
+    for name, gate in gates.items():
+
+        async def node(state: Ask, name: str = name, gate: Gate = gate) -> dict:
+            await gate()
+            return {"notes": name}
+
+        async def after(state: Ask, name: str = name) -> dict:
+            return {"notes": f"{name}2"}
+
+        g.node(node, name=name)
+        g.node(after, name=f"{name}2")
+        g.edge(START, name)
+        g.edge(name, f"{name}2")
+        g.edge(f"{name}2", END)
+    return g
+
+
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])
 async def test_a_running_thread_pauses_after_its_step_and_goes_on_behind_it(durability: str) -> None:
     gate, runs = Gate(), Counter()
@@ -196,23 +216,8 @@ async def test_a_fork_pauses_with_its_branches_and_all_go_on() -> None:
 @pytest.mark.parametrize("resumed", ["the branch", "the thread"])
 async def test_one_branch_is_paused_while_others_run_and_the_join_waits_for_it(resumed: str) -> None:
     gates = {name: Gate() for name in "ab"}
-    g = Graph("pair", state=Ask)
-    for name in "ab":
-
-        async def node(state: Ask, name: str = name) -> dict:
-            await gates[name]()
-            return {"notes": name}
-
-        async def after(state: Ask, name: str = name) -> dict:
-            return {"notes": f"{name}2"}
-
-        g.node(node, name=name)
-        g.node(after, name=f"{name}2")
-        g.edge(START, name)
-        g.edge(name, f"{name}2")
-        g.edge(f"{name}2", END)
     async with runtime() as rt:
-        await rt.deploy(g)
+        await rt.deploy(pair(gates))
         session = await rt.session("pair")
         thread = await session.submit({})
         for gate in gates.values():

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from actors.protocol import PauseThread, encode
 from graphs.errors import BusinessRuleViolation, IllegalTransition
 from graphs.sessions import SessionState
-from runtime import END, START, Graph, PauseKind, ThreadState
+from runtime import END, START, Graph, Pause, PauseKind, ThreadState
 from tests.component.actors_kit import (
     CANCELLED,
     COMPLETED,
@@ -28,7 +29,7 @@ from tests.component.actors_kit import (
     until,
     world,
 )
-from tests.component.test_actors_asked import chain
+from tests.component.test_actors_asked import chain, pair
 from tests.component.test_actors_pauses import Ask, asking, paused, resumed
 
 
@@ -349,4 +350,34 @@ async def test_it_is_carried_out_though_hosts_die_meanwhile(change: str) -> None
             ["completed"] * 2 if change == "pause" else ["cancelled"] * 2
         )
         assert statuses == (["paused", "pending"] if change == "pause" else ["cancelled"] * 2)
+        assert await nothing_is_open(rt)
+
+
+async def test_branches_paused_late_with_a_session_that_was_resumed_go_on() -> None:
+    """As hosts were asked to before the one of the thread above died, which its next one knows nothing of."""
+    gate = Gate()
+    async with runtime() as rt:
+        await rt.deploy(pair({"a": gate, "b": gate}))
+        session = await rt.session("pair")
+        running = asyncio.create_task(session.run({}))
+        await gate.reached(2)
+        pause = Pause(kind=PauseKind.SESSION, reason="lunch")
+        late = []
+        for index in (0, 1):
+            head = await rt.records.store.journal.head(f"{session.thread}.1.{index}")
+            request = PauseThread(thread_id=head.thread.id, pause=pause)
+            late.append(asyncio.create_task(hosts(rt)[head.host].handle(encode(request))))
+        await until(lambda: told_to_end(rt) == 2)
+        await gate.open()
+        await asyncio.gather(*late)
+
+        assert (await running).state.notes == ["a", "a2", "b", "b2"]
+        assert await history(rt, f"{session.thread}.1.0") == [
+            STARTED,
+            step("a"),
+            paused(None),
+            resumed("a2"),
+            step("a2"),
+            COMPLETED,
+        ]
         assert await nothing_is_open(rt)
