@@ -11,7 +11,7 @@ import msgspec
 from actors.course import Held
 from actors.errors import DestinationDied, Overloaded, Retiring, StateForgotten
 from actors.network import SUPERVISOR, Network
-from actors.protocol import EndSegment, FetchPool, Pool, RunSegment, SegmentDone
+from actors.protocol import EndSegment, FetchPool, Pool, Retire, RunSegment, SegmentDone
 
 
 class _UnderWay:
@@ -61,6 +61,13 @@ class ExecutorPools:
         if segment.address:
             with suppress(DestinationDied, Overloaded):
                 await self._network.tell(segment.address, EndSegment(thread_id=thread_id, epoch=epoch, now=now))
+
+    async def give_up(self, thread_id: str) -> None:
+        """Have the executor replaced that runs the segment of a thread, which does not end though it was told to."""
+        segment = self._segments.get(thread_id)
+        if segment is not None and segment.address:
+            with suppress(DestinationDied, Overloaded):
+                await self._network.tell(SUPERVISOR, Retire(address=segment.address))
 
     async def _run(
         self, kind: str, request: RunSegment, segment: _UnderWay, held: Held | None, encode: Callable[[], bytes]

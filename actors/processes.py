@@ -14,6 +14,7 @@ from actors.branches import Branches
 from actors.catalog import Catalog, FunctionSource, Means, MeansSource
 from actors.executors.base import Executor, ExecutorServices
 from actors.executors.function import FunctionRunner
+from actors.executors.held_up import LoopWatch
 from actors.executors.live import LiveReporter
 from actors.executors.llm import LlmRunner
 from actors.executors.log import Recording
@@ -72,6 +73,10 @@ class World(Protocol):
     @property
     def clock(self) -> Clock:
         """Time."""
+
+    @property
+    def end_process(self) -> Callable[[], object] | None:
+        """Ends this process at once; None if it is not this actor's alone."""
 
     async def open_store(self, url: str) -> Store:
         """Connect to the store."""
@@ -184,6 +189,9 @@ class ActorProcess:
             retire=lambda: network.ask(SUPERVISOR, Retire(address=self._spec.address), Done),
         )
         executor = Executor(kind, self._runner(kind, catalog, blocking, values), services, settings.segment_steps)
+        if self._world.end_process is not None:
+            watch = LoopWatch(self._spec.address, executor.running, executor.leave, self._world.end_process)
+            self._services.register(LoopWatch, watch, close=watch.close)
         return self._services.register(Executor, executor, close=executor.close)
 
     def _runner(self, kind: str, catalog: Catalog, blocking: BlockingPool, values: Values) -> NodeRunner:

@@ -390,7 +390,7 @@ class TimerSet(Message, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Retire(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """The word of an executor that is to be replaced: a function that should have stopped still runs in it."""
+    """Replace an executor: something still runs in it that should have stopped. Answered by `Done` when it is."""
 
     address: str
 

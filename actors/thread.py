@@ -11,6 +11,7 @@ from typing import Any, assert_never
 from actors.branches import Joined
 from actors.children import BranchParent
 from actors.course import Course
+from actors.deaths import Deaths
 from actors.errors import Fenced, SeqConflict
 from actors.forks import ForkRun
 from actors.openings import Prepared, TurnStart, begin, prepare
@@ -20,7 +21,7 @@ from actors.ports import Head
 from actors.protocol import BranchDone, RunSegment, SegmentDone, TurnDone
 from actors.replay import Replayed, apply, base_state, keep_snapshot, replay, usage_after
 from actors.thread_services import AT_REST_BYTES, ThreadAtRest, ThreadServices
-from graphs.errors import Cancelled, ErrorInfo, GreenroomError, NodeError, describe
+from graphs.errors import Cancelled, ErrorInfo, GreenroomError, describe
 from graphs.journal import Cursor, EntryKind, Fork, JournalEntry, Pause, Usage, snapshot_due
 from graphs.sessions import Session, SessionState
 from graphs.state.arrow import encoded_size
@@ -28,11 +29,8 @@ from graphs.threads import Thread, ThreadState
 from graphs.workflow import planner
 from graphs.workflow.plan import Plan
 
-MAX_DEATHS = 10
-"""Executors a step may take down with it before it counts as failed."""
-
 CUT_OFF_S = 2.0
-"""How long an executor has to say where the thread is when it is to stop in the middle of a step."""
+"""How long an executor has to say where a thread is that is to stop in the middle of a step; else it is replaced."""
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +65,7 @@ class ThreadActor:
         self._open_fork: ForkRun | None = None
         self.pausing = asyncio.Lock()
         """Held while the thread pauses for those below it, and while one of them is let go on."""
-        self._deaths = (0, 0)
-        """Seq after which executors have died, and how many of them."""
+        self._deaths = Deaths()
 
     @classmethod
     async def activate(
@@ -328,9 +325,10 @@ class ThreadActor:
             seq=self.seq,
             cursor=self.cursor,
             usage=self.usage,
-            died=self._deaths[1] if self._deaths[0] == self.seq else 0,
+            died=self._deaths.after(self.seq),
             kept=self._kept,
         )
+        started_at = self.services.clock.now()
         running = self.services.executors.run(kind, request, self._course.held(kind), self._encoded)
         asked = asyncio.create_task(running, name=f"segment of {self.thread.id}")
         try:
@@ -339,7 +337,7 @@ class ThreadActor:
             await self._cut_off(kind, asked)
             raise
         if done is None:
-            await self._note_death()
+            await self._note_death(self.services.clock.now() - started_at)
         else:
             self._take(kind, done)
 
@@ -356,6 +354,8 @@ class ThreadActor:
             if self._cancelled is not None:
                 await self.services.executors.end(self.thread.id, self.epoch, now=True)
                 await asyncio.wait([asked], timeout=CUT_OFF_S)
+                if not asked.done():
+                    await self.services.executors.give_up(self.thread.id)
         finally:
             asked.cancel()
             await asyncio.wait([asked])
@@ -376,23 +376,17 @@ class ThreadActor:
         self._kept = done.kept
         self.turn_waits = done.turn_waits
 
-    async def _note_death(self) -> None:
+    async def _note_death(self, ran_s: float) -> None:
         """An executor has died: find out how far it came, and whether a step is at fault."""
         head = await self.services.journal.head(self.thread.id)
         if head is not None and head.seq != self.seq - len(self._kept):
             await self._load(head, None)
-        count = self._deaths[1] + 1 if self._deaths[0] == self.seq else 1
-        self._deaths = (self.seq, count)
         node = self.cursor.node
-        if count < MAX_DEATHS or node is None:
+        if node is None or (error := self._deaths.note(self.seq, self.plan.nodes[node], ran_s)) is None:
             return
-        error = NodeError(
-            f"{count} executors died while they ran node {node!r}; look for what ends its process, such as memory",
-            node=node,
-            code="ExecutorDied",
-        ).info()
-        cursor = await self._after(planner.NodeFailed(error), self.state)
-        await self._append(EntryKind.STEP_FAILED, cursor, node=node, attempt=count, error=error)
+        cursor = await self._after(planner.NodeFailed(error.info()), self.state)
+        attempt = self._deaths.after(self.seq)
+        await self._append(EntryKind.STEP_FAILED, cursor, node=node, attempt=attempt, error=error.info())
 
     async def _run_branches(self, fork: Fork) -> None:
         schema = self.plan.schema

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -74,6 +75,11 @@ class RayWorld:
         """The machine's."""
         return SystemClock()
 
+    @property
+    def end_process(self) -> Callable[[], object]:
+        """See `World`."""
+        return partial(machine.end, os.getpid())
+
     async def open_store(self, url: str) -> Store:
         """Connect to Redis or Valkey."""
         return await RedisStore.connect(url, shared=Path(self._settings.shared_values))
@@ -125,7 +131,7 @@ class RayWorld:
         actor = await asyncio.to_thread(remote.find, process.address)
         if actor is not None and await self._answers(actor, process):
             return True
-        await self._end(process)
+        await self.end(process)
         return False
 
     async def died(self, process: ProcessInfo) -> None:
@@ -142,19 +148,26 @@ class RayWorld:
         finally:
             if death is not None:
                 death.cancel()
-        await self._end(process)
+        await self.end(process)
 
     async def guard_supervisor(self) -> None:
         """See `World`."""
         await Guard(_Supervisor(), remote.own_node()).run()
 
     async def kill(self, address: str) -> None:
-        """End the process called `address`, if there is one: it closes first, if it can."""
+        """See `Launcher`."""
         actor = await asyncio.to_thread(remote.find, address)
         if actor is not None:
             await remote.close(actor)
             await asyncio.to_thread(remote.kill, address)
         self._nodes.pop(address, None)
+
+    async def end(self, process: ProcessInfo) -> None:
+        """End a process that is dead, or as good as dead: whatever it is, it must not come back."""
+        await asyncio.to_thread(remote.kill, process.address)
+        if process.node_id == remote.own_node():
+            machine.end(process.pid)
+        self._nodes.pop(process.address, None)
 
     async def put(self, key: str, value: bytes) -> None:
         """See `Shelf`."""
@@ -182,13 +195,6 @@ class RayWorld:
         if answer in {Silence.CUT_OFF, Silence.MUTE}:
             self._suspected[process.node_id] = asyncio.get_running_loop().time()
         return not isinstance(answer, Silence)
-
-    async def _end(self, process: ProcessInfo) -> None:
-        """End a process that is dead, or as good as dead: whatever it is, it must not come back."""
-        await asyncio.to_thread(remote.kill, process.address)
-        if process.node_id == remote.own_node():
-            machine.end(process.pid)
-        self._nodes.pop(process.address, None)
 
     def _choose_node(self, kind: str, nodes: Sequence[str]) -> str:
         """The node with the fewest processes of a kind, then with the fewest of all."""

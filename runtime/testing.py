@@ -53,6 +53,10 @@ class LocalWorld:
         """Nothing: in one loop it cannot hang alone."""
 
     @property
+    def end_process(self) -> None:
+        """It is everybody's."""
+
+    @property
     def launcher(self) -> Launcher:
         """Starts other processes."""
         return self
@@ -109,6 +113,10 @@ class LocalWorld:
         if process is not None:
             self._ends[address].set()
             await process.close()
+
+    async def end(self, process: ProcessInfo) -> None:
+        """End a process."""
+        await self.kill(process.address)
 
     async def put(self, key: str, value: bytes) -> None:
         """Remember `value`."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from actors.executors.held_up import RunningNode
 from actors.executors.live import LiveReporter
 from actors.executors.log import CallLog, Recording
 from actors.executors.runner import NodeContext, NodeOutput, NodeRunner
@@ -56,6 +58,8 @@ class StepRunner:
         self._clock = clock
         self._recording = recording
         self.meter = StepMeter()
+        self.running: dict[asyncio.Task[Any], RunningNode] = {}
+        """Task -> the node that it runs."""
         self._random = random.Random()  # noqa: S311 - spreads retries, guards nothing
 
     def log(self) -> CallLog:
@@ -94,14 +98,21 @@ class StepRunner:
         raise AssertionError("unreachable: the count has no end")
 
     async def _run_once(self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext) -> NodeOutput:
-        if self.kind != NodeType.FUNCTION:
+        task = asyncio.current_task()
+        assert task is not None
+        deadline = None if node.timeout_s is None else time.monotonic() + node.timeout_s
+        self.running[task] = RunningNode(plan.ref, node.id, deadline)
+        timer = None
+        if self.kind == NodeType.FUNCTION:
+            timer = self._live.announce_later(context, self.address)
+        else:
             self._live.announce(context, self.address)
-            return await self._run_in_time(plan, node, state, context)
-        timer = self._live.announce_later(context, self.address)
         try:
             return await self._run_in_time(plan, node, state, context)
         finally:
-            timer.cancel()
+            del self.running[task]
+            if timer is not None:
+                timer.cancel()
 
     async def _run_in_time(self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext) -> NodeOutput:
         if node.timeout_s is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from actors.blocking import BlockingPool
 from actors.catalog import Catalog
 from actors.errors import Retiring, StateForgotten
 from actors.executors.attempts import StepRunner
+from actors.executors.held_up import RunningNode
 from actors.executors.live import LiveReporter
 from actors.executors.log import Recording
 from actors.executors.recorder import Recorder
@@ -101,7 +102,12 @@ class Executor:
         self._idle.set()
         self._leaving: asyncio.Task[None] | None = None
         self._is_retired = False
-        services.blocking.on_stuck = self._leave
+        services.blocking.on_stuck = self.leave
+
+    @property
+    def running(self) -> Mapping[asyncio.Task[Any], RunningNode]:
+        """Task -> the node that it runs."""
+        return self._steps.running
 
     async def handle(self, body: bytes) -> bytes | None:
         """Answer one request."""
@@ -126,6 +132,11 @@ class Executor:
             case request:
                 raise BusinessRuleViolation(f"an executor does not handle {type(request).__name__}")
 
+    def leave(self) -> None:
+        """Ask to be replaced: a function that should have stopped still runs in this process."""
+        if self._leaving is None or self._leaving.done():
+            self._leaving = asyncio.create_task(self._retire(), name=f"{self._services.address} retires")
+
     async def close(self) -> None:
         """Give back what it holds."""
         self._services.blocking.close()
@@ -144,7 +155,7 @@ class Executor:
             Retiring: A successor is there.
         """
         if self._is_retired:
-            self._leave()  # whoever still sends segments here does not know
+            self.leave()  # whoever still sends segments here does not know
             address = self._services.address
             raise Retiring(f"{address} is being replaced; ask for the pool again", destination=address)
         key, running = (request.thread.id, request.epoch), _Running()
@@ -204,11 +215,6 @@ class Executor:
         running.end = request
         if running.segment is not None:
             running.segment.end(now=request.now)
-
-    def _leave(self) -> None:
-        """Ask to be replaced: a function that nobody waits for any more still runs in this process."""
-        if self._leaving is None or self._leaving.done():
-            self._leaving = asyncio.create_task(self._retire(), name=f"{self._services.address} retires")
 
     async def _retire(self) -> None:
         try:

@@ -151,13 +151,17 @@ class Fleet:
                 pool.remove(address)
             await self._tell_hosts(info.kind)
         logger.warning("executor %s is stuck in a function; another one takes its place", address)
-        self._do(self._end(address))
+        self._do(self._end(info))
 
-    async def _end(self, address: str) -> None:
-        with suppress(DestinationDied, TimeoutError):
+    async def _end(self, process: ProcessInfo) -> None:
+        address = process.address
+        try:
             async with asyncio.timeout(ENDS_WITHIN_S):
                 await self._network.ask(address, Retire(address=address), Done)
-        await self._launcher.kill(address)
+        except (DestinationDied, TimeoutError):
+            await self._launcher.end(process)
+        else:
+            await self._launcher.kill(address)
 
     async def _refill(self, kind: str) -> None:
         try:

@@ -27,7 +27,10 @@ class Launcher(Protocol):
         """Returns when a process is dead, and cannot come back."""
 
     async def kill(self, address: str) -> None:
-        """End the process at `address`, if there is one."""
+        """End the process at `address`, if there is one: it closes first, if it can."""
+
+    async def end(self, process: ProcessInfo) -> None:
+        """End a process at once: it is stuck."""
 
 
 class Shelf(Protocol):

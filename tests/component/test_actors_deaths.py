@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel
 
+from actors.deaths import MAX_DEATHS
 from actors.errors import ActiveElsewhere, Fenced
-from actors.thread import MAX_DEATHS, ThreadActor
+from actors.thread import ThreadActor
 from graphs.journal import EntryKind
 from runtime import END, START, AsyncLocalRuntime, Graph, NodeError, ThreadState, append
 from tests.component.actors_kit import (

@@ -194,6 +194,10 @@ class CrashWorld(LocalWorld):
                 return
             self.vanish(address)
 
+    async def end(self, process: ProcessInfo) -> None:
+        """End a process as it is."""
+        self.vanish(process.address)
+
     async def died(self, process: ProcessInfo) -> None:
         """Returns when the process has ended."""
         await self.lives[process.address].died.wait()

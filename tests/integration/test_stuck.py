@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Annotated, Any
 
 import pytest
@@ -35,7 +37,23 @@ def sleep(state: Log) -> dict[str, Any]:
     return {}
 
 
-def stuck(function: Callable[[Log], dict[str, Any]], timeout_s: float | None) -> Graph:
+async def hold_up(state: Log) -> dict[str, Any]:
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(0.3)  # it is announced meanwhile
+    time.sleep(3600)  # noqa: ASYNC251, TID251 - what is tested
+    return {}
+
+
+async def go_on(state: Log) -> dict[str, Any]:
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
+Stuck = Callable[[Log], Any]
+
+
+def stuck(function: Stuck, timeout_s: float | None) -> Graph:
     g = Graph(f"stuck-{function.__name__}-{timeout_s}", state=Log)
     g.node(lambda state: {"pids": os.getpid(), "notes": "first"}, name="first")
     g.node(function, name="stuck", timeout_s=timeout_s)
@@ -90,9 +108,7 @@ def wait_for_end(pid: int) -> None:
 
 
 @pytest.mark.parametrize("function", [spin, sleep])
-def test_a_node_that_times_out_is_stopped_with_its_process(
-    rt: Runtime, function: Callable[[Log], dict[str, Any]]
-) -> None:
+def test_a_node_that_times_out_is_stopped_with_its_process(rt: Runtime, function: Stuck) -> None:
     rt.deploy(stuck(function, 0.5), beside())
     others = [rt.session("beside").submit({}) for _ in range(8)]
     session = rt.session(f"stuck-{function.__name__}-0.5")
@@ -118,10 +134,30 @@ def test_a_node_that_times_out_is_stopped_with_its_process(
         assert set(Counter(steps(rt, thread.id)).values()) == {1}
 
 
-@pytest.mark.parametrize("function", [spin, sleep])
-def test_a_turn_that_is_cancelled_is_stopped_with_its_process(
-    rt: Runtime, function: Callable[[Log], dict[str, Any]]
-) -> None:
+def test_an_asynchronous_node_that_holds_up_its_event_loop_is_ended_with_its_process(rt: Runtime) -> None:
+    rt.deploy(stuck(hold_up, 0.5), beside())
+    others = [rt.session("beside").submit({}) for _ in range(8)]
+    session = rt.session("stuck-hold_up-0.5")
+
+    result = session.run({}, timeout_s=2 * PATIENCE_S)
+    (pid,) = result.state["pids"]
+    wait_for_end(pid)
+
+    assert result.status is ThreadState.FAILED
+    assert type(result.error) is NodeTimeout
+    assert steps(rt, f"{session.id}:0") == [
+        (EntryKind.TURN_STARTED, None),
+        (EntryKind.STEP_FINISHED, "first"),
+        (EntryKind.STEP_FAILED, "stuck"),
+        (EntryKind.TURN_FINISHED, None),
+    ]
+    for thread in others:
+        assert thread.result(timeout_s=PATIENCE_S).state["notes"] == ["one", "two", "three"]
+        assert set(Counter(steps(rt, thread.id)).values()) == {1}
+
+
+@pytest.mark.parametrize("function", [spin, sleep, hold_up, go_on])
+def test_a_turn_that_is_cancelled_is_stopped_with_its_process(rt: Runtime, function: Stuck) -> None:
     rt.deploy(stuck(function, None))
     session = rt.session(f"stuck-{function.__name__}-None")
     thread = session.submit({})
