@@ -8,7 +8,7 @@ from typing import Any
 from actors.course import Course
 from actors.patience import passes
 from actors.ports import Head, Opening
-from actors.replay import apply, base_state
+from actors.replay import Replayed, apply, base_state
 from actors.thread_services import ThreadAtRest, ThreadServices
 from actors.values import ThreadValues
 from graphs.budgets import Budget
@@ -75,6 +75,45 @@ async def begin(
         error = failure.info()
         after = await values.advance(plan, cursor, replace(event, error=error), state, seq, now=now)
     return TurnBegun(after, state, deltas, error)
+
+
+async def branch(
+    thread: Thread,
+    services: ThreadServices,
+    was: Replayed,
+    entry: JournalEntry,
+    deltas: tuple[bytes, ...],
+    *,
+    inner: bool,
+) -> Opening:
+    """How a what-if branch begins, which goes on where its base was after `entry`; see `planner.Branched`.
+
+    Args:
+        thread: Its record.
+        services: What it needs of its host.
+        was: Its base, as it was then.
+        entry: The entry it continues.
+        deltas: What updates the state first.
+        inner: Whether that is one of a branch of a fork.
+
+    Raises:
+        StateInvalid: The state does not take the update.
+    """
+    plan = await services.catalog.plan(thread.workflow)
+    state, now = apply(plan.schema, was.state, deltas), services.clock.now()
+    event = planner.Branched(entry, bool(deltas), was.usage, inner)
+    cursor = await services.values.of(thread.id, plan.schema).advance(plan, Cursor(), event, state, 1, now=now)
+    first = JournalEntry(
+        seq=1,
+        kind=EntryKind.BRANCHED,
+        cursor=cursor,
+        at=now,
+        by=services.host,
+        deltas=deltas,
+        usage=was.usage,
+        origin=thread.base,
+    )
+    return Opening(1, (first,), f"{services.host}/1/opening")
 
 
 @dataclass(frozen=True, slots=True)

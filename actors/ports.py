@@ -70,6 +70,7 @@ class Journal(Protocol):
         Raises:
             NotFoundError: No such thread, and none to create.
             ActiveElsewhere: Its turn is running on another host, which is not `lost`.
+            SessionChanged: `opening` begins a new what-if branch or queue of a session that is paused or aborted.
         """
 
     async def append(

@@ -165,13 +165,6 @@ class ThreadActor:
         if halted is not None:
             await self._pause(with_session(halted))
 
-    async def branch_off(self, entry: JournalEntry, deltas: tuple[bytes, ...], usage: Usage, *, inner: bool) -> None:
-        """Journal the start of a what-if branch, which goes on where its base was after `entry`; see `Branched`."""
-        state = apply(self.plan.schema, self.state, deltas)
-        cursor = await self._after(planner.Branched(entry, bool(deltas), usage, inner), state)
-        await self._append(EntryKind.BRANCHED, cursor, state, deltas=deltas, usage=usage, origin=self.thread.base)
-        self.state = state
-
     async def restore(
         self, past: Replayed, origin: tuple[str, int], deltas: tuple[bytes, ...], *, operation_id: str, user_id: str
     ) -> None:

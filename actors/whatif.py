@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from actors.errors import DestinationDied, Fenced
-from actors.openings import TurnStart
+from actors.openings import TurnStart, branch
 from actors.ports import Journal, SessionRepository
 from actors.protocol import BranchThread, RestoreThread
-from actors.replay import Replayed, SchemaOf, apply, replay
+from actors.replay import Replayed, SchemaOf, replay
 from actors.thread import ThreadActor
 from actors.thread_services import ThreadServices
 from graphs.errors import BusinessRuleViolation, NotFoundError
@@ -40,14 +39,9 @@ async def begin_branch(request: BranchThread, services: ThreadServices, sessions
     was = await _past(journal, thread.base, schema_of)
     entry, inner = await _entry(journal, thread.base)
     deltas = () if request.update is None else (request.update,)
-    apply(await schema_of(thread.workflow), was.state, deltas)  # before anything is recorded
-    actor = await ThreadActor.activate(thread, services, lost=request.lost)
-    try:
-        if actor.seq == 0:
-            await actor.branch_off(entry, deltas, was.usage, inner=inner)
-    except Fenced:
-        raise DestinationDied(f"{thread.id} is active elsewhere; ask there", destination=services.host) from None
-    return actor.cursor.turn
+    opening = await branch(thread, services, was, entry, deltas, inner=inner)
+    head = await journal.activate(thread.id, services.host, create=thread, lost=request.lost, opening=opening)
+    return opening.entries[0].cursor.turn if head.opened else head.cursor.turn
 
 
 async def restore(actor: ThreadActor, request: RestoreThread, journal: Journal, schema_of: SchemaOf) -> None:
@@ -102,9 +96,8 @@ def check_at_rest(thread: Thread, status: ThreadState) -> None:
 
 async def _begin_queue(request: BranchThread, services: ThreadServices) -> int:
     """Record the whole queue, in the one entry that begins it."""
-    actor = await ThreadActor.activate(request.thread, services, lost=request.lost)
-    if actor.seq == 0:
-        await actor.start_turn(1, TurnStart(request.update))
+    start = TurnStart(request.update)
+    actor = await ThreadActor.activate(request.thread, services, lost=request.lost, start=start)
     return actor.cursor.turn
 
 

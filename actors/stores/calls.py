@@ -157,8 +157,11 @@ def open_call(activate: Call, thread_id: str, opening: Opening, accept: Call = N
 
 
 def opened(answer: Sequence[Any], thread_id: str, opening: Opening) -> Head:
-    """The record of a thread that `open` has taken. Raises as `activated`."""
+    """The record of a thread that `open` has taken. Raises as `activated`, and `SessionChanged`."""
     _, activation, *appends = answer
+    match activation:
+        case [b"changed", bytes(state)]:
+            raise session_changed(thread_id, state.decode())
     head = activated(activation, thread_id)
     if not appends:
         return head

@@ -74,6 +74,7 @@ class RedisJournal:
         Raises:
             NotFoundError: No such thread, and none to create.
             ActiveElsewhere: Its turn is running on another host, which is not `lost`.
+            SessionChanged: `opening` begins a new what-if branch or queue of a session that is paused or aborted.
         """
         check_activate(thread_id, create)
         call = activate_call(thread_id, host, create, lost)

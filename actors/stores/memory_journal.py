@@ -30,7 +30,7 @@ from actors.stores.records import CURSOR, EVENTS, THREAD
 from graphs.history import new_rows
 from graphs.journal import CorruptRecord, Cursor, JournalEntry, ReplaySize, Snapshot, open_snapshot, seal
 from graphs.sessions import Session, SessionState
-from graphs.threads import Thread, ThreadState, is_root, root_of, session_of
+from graphs.threads import MAIN, Thread, ThreadState, is_root, path_of, root_of, session_of
 
 MAX_ITEMS = 1_000
 """Calls of `publish` kept per thread."""
@@ -232,10 +232,15 @@ class MemoryJournal:
         Raises:
             NotFoundError: No such thread, and none to create.
             ActiveElsewhere: Its turn is running on another host, which is not `lost`.
+            SessionChanged: `opening` begins a new what-if branch or queue of a session that is paused or aborted.
         """
         check_activate(thread_id, create)
         if opening is not None:
             check_append(opening.entries)
+            if is_root(thread_id) and path_of(thread_id) != MAIN and thread_id not in self.records:
+                halted = self._index.halted(session_of(thread_id))
+                if halted is not None:
+                    raise session_changed(thread_id, halted.state.value)
         if create is not None:
             await self.create(create)
         record = self._record(thread_id)

@@ -381,3 +381,29 @@ async def test_branches_paused_late_with_a_session_that_was_resumed_go_on() -> N
             COMPLETED,
         ]
         assert await nothing_is_open(rt)
+
+
+async def test_a_branch_that_is_begun_just_when_its_session_is_paused_leaves_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = Gate()
+    await gate.open()
+    async with runtime() as rt:
+        await rt.deploy(chain(gate))
+        session = await rt.session("chain")
+        done = await session.run({})
+        thread, store = await rt.thread(session.thread), rt.records.store
+        activate = store.journal.activate
+
+        async def paused_before(thread_id: str, host: str, **options: Any) -> Any:
+            if thread_id != session.thread:
+                await store.sessions.change(session.id, SessionState.PAUSED, reason="lunch", at=1.0, host=host)
+            return await activate(thread_id, host, **options)
+
+        monkeypatch.setattr(store.journal, "activate", paused_before)
+        with pytest.raises(BusinessRuleViolation, match=r"no thread can begin in session \S+, which is paused"):
+            await thread.branch(at=done.seq)
+        monkeypatch.undo()
+
+        assert await tree(rt, session.id) == {"0": "completed"}
+        await session.resume()

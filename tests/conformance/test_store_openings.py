@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.errors import ActiveElsewhere
+from actors.errors import ActiveElsewhere, SessionChanged
 from actors.ports import Head, Opening, Store
 from graphs.errors import BusinessRuleViolation, NotFoundError
 from graphs.journal import Cursor, EntryKind, JournalEntry, Pause, PauseKind
@@ -15,6 +15,7 @@ pytestmark = pytest.mark.integration
 
 MAIN = "s:0"
 BRANCH = "s:0.2.1"
+WHAT_IF = "s:0~1-a"
 
 SESSION = Session(id="s", user_id="ada", workflow_id="w@1", created_at=1.0)
 
@@ -119,6 +120,26 @@ class TestActivation:
 
         assert (activated.epoch, activated.halted, activated.opened) == (1, halted, False)
         assert await store.journal.read(MAIN) == []
+
+    @pytest.mark.parametrize("state", [SessionState.PAUSED, SessionState.ABORTED])
+    async def test_no_other_root_thread_is_recorded_in_it(self, store: Store, state: SessionState):
+        await store.sessions.create(SESSION)
+        await store.sessions.change("s", state, reason="r", at=2.0, host="a")
+
+        with pytest.raises(SessionChanged, match=f"session s is {state} now"):
+            await store.journal.activate(WHAT_IF, "a", create=record(WHAT_IF), opening=opening())
+
+        assert await store.journal.head(WHAT_IF) is None
+        assert await store.journal.threads("s") == []
+
+    async def test_one_that_is_there_already_is_taken(self, store: Store):
+        await store.sessions.create(SESSION)
+        await store.journal.activate(WHAT_IF, "a", create=record(WHAT_IF), opening=opening())
+        halted = await store.sessions.change("s", SessionState.PAUSED, reason="r", at=2.0, host="a")
+
+        activated = await store.journal.activate(WHAT_IF, "a", create=record(WHAT_IF), opening=opening())
+
+        assert (activated.seq, activated.epoch, activated.halted, activated.opened) == (1, 2, halted, False)
 
 
 class TestTurns:

@@ -21,12 +21,13 @@ from actors.errors import DestinationDied, StoreUnavailable
 from actors.network import SUPERVISOR
 from graphs.journal import EntryKind, PauseKind
 from graphs.sessions import SessionState
-from graphs.threads import ThreadType, main_thread_id
+from graphs.threads import main_thread_id
 from runtime.results import ThreadResult
 from tests.component.actors_kit import leftovers
 from tests.faults.crashes import DRIVER, PATIENCE_S, STORE, Crash, CrashWorld, Driver, Point, crashing, run
+from tests.faults.drives import SESSION, answer_all
 from tests.faults.recorded import check_history
-from tests.faults.workflows import SCENARIOS, SESSION, Scenario, answer_all
+from tests.faults.scenarios import SCENARIOS, Scenario
 
 KINDS = ("host", "executor", "supervisor", "store", "driver")
 MAIN = main_thread_id(SESSION)
@@ -64,9 +65,7 @@ async def play(scenario: Scenario, crash: Crash | None) -> Outcome:
             results, is_orphaned = await look_for_results(world), True
         await at_rest(driver, world)
         world.stop_counting()
-        return Outcome(
-            [_told(result) for result in results], await journals(world, is_orphaned), world.points, is_orphaned
-        )
+        return Outcome([_told(result) for result in results], await journals(world), world.points, is_orphaned)
 
 
 async def look_for_results(world: CrashWorld) -> list[ThreadResult]:
@@ -106,15 +105,13 @@ async def at_rest(driver: Driver, world: CrashWorld) -> None:
     raise AssertionError(f"this is left: {left}")
 
 
-async def journals(world: CrashWorld, is_orphaned: bool) -> dict[str, list[tuple[Any, ...]]]:
+async def journals(world: CrashWorld) -> dict[str, list[tuple[Any, ...]]]:
     """The entries of all threads, which must be whole."""
     journal, threads = world.store.journal, {}
     for head in await journal.threads(SESSION):
         entries = await journal.read(head.thread.id)
         assert [entry.seq for entry in entries] == list(range(1, head.seq + 1)), head.thread.id
         assert head.cursor == entries[-1].cursor if entries else head.seq == 0
-        if is_orphaned and not entries and head.thread.thread_type is ThreadType.BRANCH:
-            continue  # its host died before it had begun, and nobody asks for it any more
         assert not entries or head.cursor.status.finished, f"{head.thread.id} is stuck: {head.cursor}"
         kinds = Counter(entry.kind for entry in entries)
         started = kinds[EntryKind.TURN_STARTED] + kinds[EntryKind.BRANCHED]

@@ -7,8 +7,8 @@ from collections import Counter
 from graphs.history import HistoryRecord
 from tests.faults.crashes import Crash, Point, crashing, run
 from tests.faults.recorded import EVERYTHING
+from tests.faults.scenarios import SCENARIOS
 from tests.faults.test_companion import at_rest, crashes
-from tests.faults.workflows import SCENARIOS
 
 CALLS = SCENARIOS["calls"]
 

@@ -4,7 +4,8 @@
 -- KEYS: those of the three, in this order
 -- ARGV: how many keys and arguments `accept` has (0: there is no interaction), the same of `activate`, number of the turn
 --       that is expected, then the arguments of the three
--- Returns what each of them returned, until one has not done what the next one needs.
+-- Returns what each of them returned, until one has not done what the next one needs. A root thread but the main
+-- one is not recorded in a session that is paused or aborted: in place of the second stands then {'changed', state}.
 local function part(list, after, count)
   local taken = {}
   for i = 1, count do
@@ -22,6 +23,13 @@ if accept_keys > 0 then
     return {accepted}
   end
   keys_used, args_used = accept_keys, args_used + accept_args
+end
+local record, session, path = KEYS[keys_used + 1], KEYS[keys_used + 3], ARGV[args_used + 5]
+if activate_keys == 4 and activate_args > 3 and path ~= '0' and redis.call('EXISTS', record) == 0 then
+  local state = redis.call('HGET', session, 'state')
+  if state == 'paused' or state == 'aborted' then
+    return {accepted, {'changed', state}}
+  end
 end
 local activated = activate(part(KEYS, keys_used, activate_keys), part(ARGV, args_used, activate_args))
 if not activated then
