@@ -97,7 +97,10 @@ def check_at_rest(thread: Thread, status: ThreadState) -> None:
 async def _begin_queue(request: BranchThread, services: ThreadServices) -> int:
     """Record the whole queue, in the one entry that begins it."""
     start = TurnStart(request.update)
+    await services.catalog.plan(request.thread.workflow)  # else it would be recorded before it can begin
     actor = await ThreadActor.activate(request.thread, services, lost=request.lost, start=start)
+    if actor.seq == 0:
+        await actor.start_turn(1, start)
     return actor.cursor.turn
 
 
