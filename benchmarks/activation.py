@@ -35,7 +35,7 @@ RAY = "plain Ray actor for each"
 _RAY_MOST = 8
 """A process each: more of them at a time would need the memory of all."""
 _TURNS_BEFORE = 3
-_EACH_ONCE = 12
+_EACH_ONCE = 32
 """So many times as many sessions of ours, of which none is woken twice."""
 _SLACK_S = 3.0
 
@@ -105,7 +105,7 @@ async def measure(
 def run(
     at_a_time: Annotated[list[int], typer.Option(help="Sessions at a time; repeatable.")] = [1, 8, 64, 256],  # noqa: B006
     sessions: Annotated[
-        int, typer.Option(min=1, help="Threads of LangGraph at rest; ours are 12 times as many, each woken once.")
+        int, typer.Option(min=1, help="Threads of LangGraph at rest; ours are 32 times as many, each woken once.")
     ] = 500,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 1.0,
