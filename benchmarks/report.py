@@ -70,8 +70,8 @@ def rate(value: float) -> str:
 
 
 def _busy(result: Result) -> bool:
-    """Whether others had more than a quarter of the machine when it began."""
-    return result.environment["load_average"][0] > result.environment["cpu_count"] / 4
+    """Whether others had more than a quarter of the machine when it ended."""
+    return result.environment.get("busy", 0.0) > 0.25
 
 
 def spread(summary: Mapping[str, float], scale: float = 1.0, digits: int = 1) -> str:

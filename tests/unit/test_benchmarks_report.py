@@ -16,7 +16,7 @@ ENVIRONMENT = {
     "python": "3.11.7",
     "platform": "Linux",
     "cpu_count": 2,
-    "load_average": [0.25, 0.0, 0.0],
+    "busy": 0.02,
     "packages": {"ray": "2.60.0"},
 }
 
@@ -125,6 +125,6 @@ def test_the_document_has_promises_winners_and_a_table_for_each_benchmark() -> N
 
 def test_the_document_says_where_the_machine_was_busy() -> None:
     result = _result("table", [{"part": "other nodes", "seconds": Summary.of([0.002])}])
-    busy = msgspec.structs.replace(result, environment={**ENVIRONMENT, "load_average": [1.5, 0, 0]})
+    busy = msgspec.structs.replace(result, environment={**ENVIRONMENT, "busy": 0.4})
 
     assert "for a first impression only: table.\n" in document({"table": busy}, [])
