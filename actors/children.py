@@ -16,7 +16,7 @@ from graphs.state.refs import ValueRef
 from graphs.state.schema import StateSchema
 from graphs.threads import Thread, ThreadFactory, ThreadType, child_thread_id
 from graphs.workflow.items import ITEM, channel_of, items_at
-from graphs.workflow.node import MapConfig, SubworkflowConfig
+from graphs.workflow.node import FunctionConfig, MapConfig, SubworkflowConfig
 from graphs.workflow.plan import RESULT, Plan
 
 
@@ -78,7 +78,7 @@ class Children:
         branch = bool(fork.targets)
         shares_state = branch or "#" in self._workflow
         if shares_state and self._base is None:
-            self._base = parent.plan.schema.encode_state(dict(parent.state))
+            self._base = await self._encoded_base()
         thread = ThreadFactory(self._clock.now()).child(
             parent.thread,
             self.ids[index],
@@ -129,6 +129,15 @@ class Children:
             writes = [{config.into: results}]
         checked = [schema.check_write(fork.node, write, None) for write in writes]
         return [(await self._parent_values.spill(write))[0] for write in checked]
+
+    async def _encoded_base(self) -> bytes:
+        """The state they begin with. A function that gets one item looks at nothing else, which may be far more."""
+        schema = self._parent.plan.schema
+        if isinstance(self._config, MapConfig):
+            (node,) = (await self._catalog.plan(self._workflow)).graph.nodes
+            if isinstance(node.config, FunctionConfig):
+                return schema.encode_delta({})
+        return schema.encode_state(dict(self._parent.state))
 
     async def _content(self, index: int) -> bytes:
         """The encoded input of thread `index`."""

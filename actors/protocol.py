@@ -193,7 +193,7 @@ class BranchDone(Message, frozen=True, kw_only=True, omit_defaults=True):
     deltas: tuple[bytes, ...] = ()
     """All it wrote, combined; its input not included."""
     state: bytes = b""
-    """Its final state; only for the item of a map."""
+    """Its final state, for the item of a map, or the part of it that counts."""
     usage: Usage = Usage()
     error: ErrorInfo | None = None
     pause: Pause | None = None

@@ -27,7 +27,7 @@ from graphs.sessions import Session, SessionState
 from graphs.state.arrow import encoded_size
 from graphs.threads import Thread, ThreadState
 from graphs.workflow import planner
-from graphs.workflow.plan import Plan
+from graphs.workflow.plan import RESULT, Plan
 
 CUT_OFF_S = 2.0
 """How long an executor has to say where a thread is that is to stop in the middle of a step; else it is replaced."""
@@ -305,11 +305,16 @@ class ThreadActor:
             deltas=tuple(map(schema.encode_delta, schema.combine(self._course.written)))
             if over and not thread.is_item
             else (),
-            state=self._encoded() if over and thread.has_own_state else b"",
+            state=self._final() if over and thread.has_own_state else b"",
             usage=self.usage,
             error=self.cursor.error,
             pause=self.cursor.pause,
         )
+
+    def _final(self) -> bytes:
+        """The state that its parent needs: of an item of a map over a node, its result."""
+        schema = self.plan.schema
+        return self._encoded() if self.thread.base is None else schema.encode_delta({RESULT: self.state[RESULT]})
 
     async def _run_segment(self, kind: str) -> None:
         request = RunSegment(

@@ -60,6 +60,8 @@ class Segment:
         self._usage = NO_TOKENS
         """Tokens of this segment."""
         self._writes: list[dict[str, Any]] = []
+        self._deltas: tuple[bytes, ...] = ()
+        """The last of them, encoded."""
         self._ending = False
         self._cut = False
         self._in_node: asyncio.Task[Any] | None = None
@@ -96,7 +98,9 @@ class Segment:
                 raise
         kept = await self._recorder.hand_over()
         schema = self._plan.schema
-        deltas = tuple(schema.encode_delta(write) for write in schema.combine(self._writes))
+        deltas = self._deltas
+        if len(self._writes) > 1:
+            deltas = tuple(map(schema.encode_delta, schema.combine(self._writes)))
         return SegmentDone(
             seq=self._seq,
             cursor=self._cursor,
@@ -209,7 +213,7 @@ class Segment:
                 write, delta = await self._values.spill(attempts.write)
                 state = small_state(self._plan.schema, self._state, state, attempts.write, write)
                 self._writes.append(write)
-                deltas = (delta,)
+                deltas = self._deltas = (delta,)
             self._state = state
             event: planner.Event = planner.NodeFinished(total)
         else:

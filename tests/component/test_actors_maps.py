@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
 
+from actors.network import Network
+from actors.protocol import RunBranch, encode
 from runtime import END, START, BranchFailed, Graph, GraphInvalid, ThreadState, Usage, append
 from tests.component.actors_kit import (
     COMPLETED,
@@ -67,6 +70,33 @@ async def test_a_function_is_run_for_each_item() -> None:
             "squares": [],
             "item": 1,
             "result": 1,
+        }
+
+
+async def test_a_function_is_sent_its_item_and_answers_with_its_result_whatever_else_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: dict[str, list[int]] = {"RunBranch": [], "BranchDone": []}
+    ask = Network.ask
+
+    async def measured(self: Network, address: str, message: Any, expected: Any) -> Any:
+        reply = await ask(self, address, message, expected)
+        if isinstance(message, RunBranch):
+            sizes["RunBranch"].append(len(encode(message)))
+            sizes["BranchDone"].append(len(encode(reply)))
+        return reply
+
+    monkeypatch.setattr(Network, "ask", measured)
+    async with runtime() as rt:
+        await rt.deploy(mapping("squares", lambda number: number * number))
+        content = {"numbers": [1, 2], "words": [random.Random(1).randbytes(5_000).hex()]}
+
+        result = await (await rt.session("squares")).run(content)
+
+        assert result.state.squares == [1, 4]
+        assert {kind: (len(each), max(each) < 1_500) for kind, each in sizes.items()} == {
+            "RunBranch": (2, True),
+            "BranchDone": (2, True),
         }
 
 
