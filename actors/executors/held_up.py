@@ -60,6 +60,8 @@ class LoopWatch:
         self._loop_thread = threading.get_ident()
         self._over = threading.Event()
         self._told: set[str] = set()
+        self._late: set[asyncio.Task[Any]] = set()
+        """Who went on when its time was over, at the last sign of life."""
         threading.Thread(target=self._watch, name="loop watch", daemon=True).start()
 
     async def close(self) -> None:
@@ -79,9 +81,11 @@ class LoopWatch:
                 self._look(slices * SLICE_S)
 
     def _answer(self, sign: threading.Event) -> None:
-        """In the loop: all is well, unless a node goes on that was to stop."""
+        """In the loop: all is well, unless a node goes on that was to stop. A busy loop may have told it just now."""
         sign.set()
-        if any(is_overdue(node, time.monotonic()) for node in self._running.values()):
+        now = time.monotonic()
+        before, self._late = self._late, {task for task, node in self._running.items() if is_overdue(node, now)}
+        if before & self._late:
             self._leave()
 
     def _look(self, held_s: float) -> None:
