@@ -198,6 +198,10 @@ PROMISES = (
         unit="x",
         measure=over("LangGraph Send, Redis sync", 1, "p50_s"),
         at_least=False,
+        bound=(
+            "what is added to the 50 ms, some 25 to 45 ms, is work of the processors on both sides, and varies more from "
+            "run to run than the two differ"
+        ),
     ),
     Promise(
         question="a fork that computes: speed on each core, of a plain loop on one",
@@ -258,6 +262,10 @@ PROMISES = (
         limit=4,
         unit=" s",
         measure=value("seconds", contender="cold over Ray alone"),
+        bound=(
+            "supervisor, hosts and executors start one after the other, five processes that import on two cores; from "
+            "start to start it varies by a second"
+        ),
         at_least=False,
     ),
 )
