@@ -199,8 +199,8 @@ PROMISES = (
         measure=over("LangGraph Send, Redis sync", 1, "p50_s"),
         at_least=False,
         bound=(
-            "what is added to the 50 ms, some 25 to 45 ms, is work of the processors on both sides, and varies more from "
-            "run to run than the two differ"
+            "what is added to the 50 ms, some 25 to 45 ms, is work of the processors on both sides, and varies more "
+            "from run to run than the two differ"
         ),
     ),
     Promise(
