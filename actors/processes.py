@@ -14,10 +14,10 @@ from actors.branches import Branches
 from actors.catalog import Catalog, FunctionSource, Means, MeansSource
 from actors.executors.base import Executor, ExecutorServices
 from actors.executors.function import FunctionRunner
-from actors.executors.held_up import LoopWatch
 from actors.executors.live import LiveReporter
 from actors.executors.llm import LlmRunner
 from actors.executors.log import Recording
+from actors.executors.loop_watch import LoopWatch
 from actors.executors.permissions import Permissions
 from actors.executors.results import Results
 from actors.executors.runner import NodeRunner

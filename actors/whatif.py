@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.errors import DestinationDied, Fenced
 from actors.openings import TurnStart, branch
 from actors.ports import Journal, SessionRepository
 from actors.protocol import BranchThread, RestoreThread
@@ -41,7 +42,12 @@ async def begin_branch(request: BranchThread, services: ThreadServices, sessions
     deltas = () if request.update is None else (request.update,)
     opening = await branch(thread, services, was, entry, deltas, inner=inner)
     head = await journal.activate(thread.id, services.host, create=thread, lost=request.lost, opening=opening)
-    return opening.entries[0].cursor.turn if head.opened else head.cursor.turn
+    if head.seq == 0 and not head.opened:  # somebody has looked for it before it was there
+        try:
+            await journal.append(thread.id, head.epoch, opening.entries, op_id=opening.op_id)
+        except Fenced:
+            raise DestinationDied(f"{thread.id} is active elsewhere; ask there", destination=services.host) from None
+    return head.cursor.turn if head.seq else opening.entries[0].cursor.turn
 
 
 async def restore(actor: ThreadActor, request: RestoreThread, journal: Journal, schema_of: SchemaOf) -> None:

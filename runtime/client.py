@@ -100,10 +100,9 @@ class AsyncClient:
         self._deployments = {}
         self._hosts: tuple[str, ...] = ()
         self._asked: Counter[str] = Counter()
-        """Host -> its requests that are under way."""
-        self._submitted: Counter[str] = Counter()
-        """Host -> turns it has accepted, and nobody here has waited for."""
         """Host -> requests of this driver under way there."""
+        self._submitted: Counter[str] = Counter()
+        """Host -> turns it has accepted that were only submitted: nobody here knows when they are over."""
         self._ready: set[str] = set()
         self._refs: dict[str, str] = {}
         """What somebody has called a workflow -> the build that was the last time."""

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from actors.executors.held_up import RunningNode
 from actors.executors.live import LiveReporter
 from actors.executors.log import CallLog, Recording
+from actors.executors.loop_watch import RunningNode
 from actors.executors.runner import NodeContext, NodeOutput, NodeRunner
 from actors.facts import StepMeter
 from actors.ports import Clock
@@ -98,15 +98,15 @@ class StepRunner:
         raise AssertionError("unreachable: the count has no end")
 
     async def _run_once(self, plan: Plan, node: Node, state: Mapping[str, Any], context: NodeContext) -> NodeOutput:
-        task = asyncio.current_task()
-        assert task is not None
-        deadline = None if node.timeout_s is None else time.monotonic() + node.timeout_s
-        self.running[task] = RunningNode(plan.ref, node.id, deadline)
         timer = None
         if self.kind == NodeType.FUNCTION:
             timer = self._live.announce_later(context, self.address)
         else:
             self._live.announce(context, self.address)
+        task = asyncio.current_task()
+        assert task is not None
+        deadline = None if node.timeout_s is None else time.monotonic() + node.timeout_s
+        self.running[task] = RunningNode(plan.ref, node.id, deadline)
         try:
             return await self._run_in_time(plan, node, state, context)
         finally:

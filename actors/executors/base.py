@@ -16,9 +16,9 @@ from actors.blocking import BlockingPool
 from actors.catalog import Catalog
 from actors.errors import Retiring, StateForgotten
 from actors.executors.attempts import StepRunner
-from actors.executors.held_up import RunningNode
 from actors.executors.live import LiveReporter
 from actors.executors.log import Recording
+from actors.executors.loop_watch import RunningNode
 from actors.executors.recorder import Recorder
 from actors.executors.runner import NodeRunner
 from actors.executors.segment import Segment

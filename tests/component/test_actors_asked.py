@@ -56,16 +56,19 @@ def chain(gate: Gate, runs: Counter[str] | None = None, **options: Any) -> Graph
     return g
 
 
-def pair(gates: dict[str, Gate]) -> Graph:
-    """Two branches: START -> a -> a2 -> END, and the same for b; `a` and `b` wait at their gates."""
-    g = Graph("pair", state=Ask)
+def branches(gates: dict[str, Gate], runs: Counter[str] | None = None) -> Graph:
+    """For each gate, by its name, a branch START -> a -> a2 -> END; `a` waits at the gate."""
+    counted: Counter[str] = Counter() if runs is None else runs
+    g = Graph("branches", state=Ask)
     for name, gate in gates.items():
 
         async def node(state: Ask, name: str = name, gate: Gate = gate) -> dict:
+            counted[name] += 1
             await gate()
             return {"notes": name}
 
         async def after(state: Ask, name: str = name) -> dict:
+            counted[f"{name}2"] += 1
             return {"notes": f"{name}2"}
 
         g.node(node, name=name)
@@ -167,26 +170,9 @@ async def test_a_turn_that_has_not_begun_is_paused_before_its_first_step() -> No
 
 async def test_a_fork_pauses_with_its_branches_and_all_go_on() -> None:
     gate, runs = Gate(), Counter()
-    g = Graph("fork", state=Ask)
-    for name in "abc":
-
-        async def node(state: Ask, name: str = name) -> dict:
-            runs[name] += 1
-            await gate()
-            return {"notes": name}
-
-        async def after(state: Ask, name: str = name) -> dict:
-            runs[f"{name}2"] += 1
-            return {"notes": f"{name}2"}
-
-        g.node(node, name=name)
-        g.node(after, name=f"{name}2")
-        g.edge(START, name)
-        g.edge(name, f"{name}2")
-        g.edge(f"{name}2", END)
     async with runtime() as rt:
-        await rt.deploy(g)
-        session = await rt.session("fork")
+        await rt.deploy(branches(dict.fromkeys("abc", gate), runs))
+        session = await rt.session("branches")
         thread = await session.submit({})
         await gate.reached(3)
 
@@ -217,8 +203,8 @@ async def test_a_fork_pauses_with_its_branches_and_all_go_on() -> None:
 async def test_one_branch_is_paused_while_others_run_and_the_join_waits_for_it(resumed: str) -> None:
     gates = {name: Gate() for name in "ab"}
     async with runtime() as rt:
-        await rt.deploy(pair(gates))
-        session = await rt.session("pair")
+        await rt.deploy(branches(gates))
+        session = await rt.session("branches")
         thread = await session.submit({})
         for gate in gates.values():
             await gate.reached()

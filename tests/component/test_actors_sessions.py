@@ -10,6 +10,7 @@ import pytest
 
 from actors.protocol import PauseThread, encode
 from graphs.errors import BusinessRuleViolation, IllegalTransition
+from graphs.journal import EntryKind
 from graphs.sessions import SessionState
 from runtime import END, START, Graph, Pause, PauseKind, ThreadState
 from tests.component.actors_kit import (
@@ -29,7 +30,7 @@ from tests.component.actors_kit import (
     until,
     world,
 )
-from tests.component.test_actors_asked import chain, pair
+from tests.component.test_actors_asked import branches, chain
 from tests.component.test_actors_pauses import Ask, asking, paused, resumed
 
 
@@ -357,8 +358,8 @@ async def test_branches_paused_late_with_a_session_that_was_resumed_go_on() -> N
     """As hosts were asked to before the one of the thread above died, which its next one knows nothing of."""
     gate = Gate()
     async with runtime() as rt:
-        await rt.deploy(pair({"a": gate, "b": gate}))
-        session = await rt.session("pair")
+        await rt.deploy(branches(dict.fromkeys("ab", gate)))
+        session = await rt.session("branches")
         running = asyncio.create_task(session.run({}))
         await gate.reached(2)
         pause = Pause(kind=PauseKind.SESSION, reason="lunch")
@@ -407,3 +408,28 @@ async def test_a_branch_that_is_begun_just_when_its_session_is_paused_leaves_no_
 
         assert await tree(rt, session.id) == {"0": "completed"}
         await session.resume()
+
+
+async def test_a_branch_begins_though_somebody_has_looked_for_it_before_it_was_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = Gate()
+    await gate.open()
+    async with runtime() as rt:
+        await rt.deploy(chain(gate))
+        session = await rt.session("chain")
+        done = await session.run({})
+        thread, journal = await rt.thread(session.thread), rt.records.store.journal
+        activate = journal.activate
+
+        async def looked_for(thread_id: str, host: str, **options: Any) -> Any:
+            if thread_id != session.thread:
+                monkeypatch.undo()
+                await activate(thread_id, host, create=options["create"])
+            return await activate(thread_id, host, **options)
+
+        monkeypatch.setattr(journal, "activate", looked_for)
+        branch = await thread.branch(at=done.seq)
+
+        assert (await branch.result(timeout_s=5)).status is ThreadState.COMPLETED
+        assert (await history(rt, branch.id))[0] == (EntryKind.BRANCHED, None, "completed")

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from actors.executors import held_up
-from actors.executors.held_up import LoopWatch, RunningNode, is_overdue
+from actors.executors import loop_watch
+from actors.executors.loop_watch import LoopWatch, RunningNode, is_overdue
 
 PATIENCE_S = 10.0
 
@@ -19,7 +19,7 @@ PATIENCE_S = 10.0
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SLICE_S", "EVERY_S", "TOLD_AFTER_S", "GRACE_S"):
-        monkeypatch.setattr(held_up, name, 0.02)
+        monkeypatch.setattr(loop_watch, name, 0.02)
 
 
 class Watched:
@@ -63,12 +63,12 @@ async def test_who_holds_up_the_loop_is_told_of_once_with_where_it_is(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     handler = _Told()
-    held_up.logger.addHandler(handler)
+    loop_watch.logger.addHandler(handler)
     watched.run()
 
     assert handler.heard.wait(PATIENCE_S), "nobody was told, while this held up the loop"
     threading.Event().wait(0.2)
-    held_up.logger.removeHandler(handler)
+    loop_watch.logger.removeHandler(handler)
 
     (message,) = told(caplog)
     assert message.startswith("node 'slow' of w@1 holds up the event loop of function-1.1, and all that runs there")
@@ -88,14 +88,14 @@ async def test_another_node_whose_time_is_over_is_not_at_fault(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     handler = _Told()
-    held_up.logger.addHandler(handler)
+    loop_watch.logger.addHandler(handler)
     waiting = asyncio.create_task(asyncio.Event().wait())
     watched.running[waiting] = RunningNode("w@1", "patient", time.monotonic())
     watched.run()
 
     assert handler.heard.wait(PATIENCE_S)
     threading.Event().wait(0.2)
-    held_up.logger.removeHandler(handler)
+    loop_watch.logger.removeHandler(handler)
     waiting.cancel()
 
     assert [message.partition(" of ")[0] for message in told(caplog)] == ["node 'slow'"]
@@ -117,6 +117,6 @@ async def test_who_goes_on_when_its_time_is_over_has_the_executor_replaced(
 def test_time_is_over_a_little_after_the_deadline(
     monkeypatch: pytest.MonkeyPatch, deadline: float | None, *, overdue: bool
 ) -> None:
-    monkeypatch.setattr(held_up, "GRACE_S", 1.0)
+    monkeypatch.setattr(loop_watch, "GRACE_S", 1.0)
 
     assert is_overdue(RunningNode("w@1", "slow", deadline), 11.0) is overdue
