@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 
 class ModelServer(ThreadingHTTPServer):
@@ -26,6 +27,19 @@ class ModelServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/v1"
+
+    @contextmanager
+    def serving(self) -> Iterator[Self]:
+        """It answers as long as the block lasts; steps that wait for `released` are let go at the end."""
+        with self:
+            thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            try:
+                yield self
+            finally:
+                self.released.set()
+                self.shutdown()
+                thread.join()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is part of these tests."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
@@ -151,15 +150,13 @@ async def test_what_is_asked_shows_no_secrets() -> None:
 
 @pytest.mark.parametrize("permissions", [(), ("secrets",)])
 async def test_a_model_is_offered_what_its_session_may_call(permissions: tuple[str, ...]) -> None:
-    with ModelServer() as server:
+    with ModelServer().serving() as server:
         server.steps = [stream(event("Done."), event(finish="stop"), USAGE, DONE)]
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         served = {"provider": "openai", "base_url": server.url, "model": "m"}
         async with runtime(models={"default": served}) as rt:
             await rt.deploy(agent_graph("calculator", read_vault))
             session = await rt.session("helper", permissions=permissions)
             await session.run({"messages": [Message(role="user", content="go")]})
-        server.shutdown()
     offered = [each["function"]["name"] for each in server.requests[0][2]["tools"]]
     assert offered == ["calculator", "vault__read"][: 1 + len(permissions)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -51,13 +50,8 @@ class Server(ModelServer):
 
 @pytest.fixture(params=["openai", "anthropic"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with Server(request.param) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with Server(request.param).serving() as server:
         yield server
-        server.released.set()
-        server.shutdown()
-        thread.join()
 
 
 class Review(BaseModel):
